@@ -1,0 +1,130 @@
+"""An ejabberd of one's own: started in a private folder, as the current user, on free loopback ports.
+
+The quickstart and the tests start theirs with it. Standard library only. It touches neither the
+system's ejabberd nor its configuration, needs no epmd, no cookie and no node name.
+"""
+
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+
+class EjabberdFailed(Exception):
+    """ejabberd can't be started, or stopped by itself. The text says why and where its log is."""
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Whether something on 127.0.0.1 accepts connections on this port."""
+    with socket.socket() as sock:
+        sock.settimeout(1)
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+def library_folder() -> Path | None:
+    """The folder that holds ``ejabberd-VERSION``, or ``None`` if ejabberd is not installed."""
+    patterns = ("/usr/lib/*/ejabberd-[0-9]*", "/usr/lib/ejabberd-[0-9]*", "/opt/ejabberd-*/lib/ejabberd-[0-9]*")
+    for pattern in patterns:
+        for found in sorted(glob.glob(pattern), reverse=True):
+            if (Path(found) / "ebin").is_dir():
+                return Path(found).parent
+    return None
+
+
+def version() -> str:
+    """The version of the ejabberd that is installed, such as ``23.01``."""
+    folder = library_folder()
+    if folder is None:
+        raise EjabberdFailed("ejabberd is not installed")
+    return sorted(path.name for path in folder.glob("ejabberd-[0-9]*"))[-1].partition("-")[2]
+
+
+class PrivateEjabberd:
+    """An ejabberd process with its files in ``folder``; ``configuration`` is the text of its ``ejabberd.yml``.
+
+    ``port`` is a port that it will listen on: `start` waits until it answers.
+    """
+
+    def __init__(self, folder: Path, configuration: str, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.log = folder / "ejabberd.log"
+        self._output = folder / "output.log"
+        self._configuration = configuration
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process ID of the Erlang machine."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, environ: dict[str, str] | None = None, within: float = 60) -> None:
+        """Start it and wait until it listens.
+
+        :raises EjabberdFailed: it is not installed, ends by itself, or takes longer than ``within`` seconds.
+        """
+        libraries, erl = library_folder(), shutil.which("erl")
+        if libraries is None or erl is None:
+            raise EjabberdFailed("ejabberd is not installed")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "ejabberd.yml").write_text(self._configuration, encoding="utf-8")
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [erl, "-noinput", "-mnesia", "dir", f'"{self.folder / "spool"}"', "-s", "ejabberd"],
+                cwd=self.folder,
+                env=(environ or dict(os.environ))
+                | {
+                    "ERL_LIBS": str(libraries),
+                    "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
+                    "EJABBERD_LOG_PATH": str(self.log),
+                    "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump"),
+                    "HOME": str(self.folder),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + within
+        while not answers(self.port):
+            if self._process.poll() is not None:
+                raise EjabberdFailed(f"ejabberd ended by itself:\n{self._last_words()}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise EjabberdFailed(f"ejabberd does not listen on port {self.port}:\n{self._last_words()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it, and with it the extauth programs that it started; returns when it is gone."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def _last_words(self) -> str:
+        lines: list[str] = []
+        for path in (self.log, self._output):
+            if path.exists():
+                lines += [f"{path}:", *path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]]
+        return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""The ``<body/>`` of XEP-0124: bytes to elements and back.
+
+Parsing is bounded in size, depth and count, and refuses what XMPP has no use for: a DTD, entities,
+processing instructions, a second root. Serializing is domish's, which escapes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from xml.parsers import expat
+
+from twisted.words.xish.domish import Element, escapeToXml
+
+NS_HTTPBIND = "http://jabber.org/protocol/httpbind"
+NS_XBOSH = "urn:xmpp:xbosh"
+NS_STREAMS = "http://etherx.jabber.org/streams"
+NS_XML = "http://www.w3.org/XML/1998/namespace"
+
+MAX_SIZE = 4 << 20
+"""Most bytes of a response: a roster of some ten thousand contacts."""
+MAX_DEPTH = 50
+MAX_ELEMENTS = 100_000
+MAX_ATTRIBUTES = 100
+
+Attribute = str | tuple[str, str]
+"""An attribute's name, or its namespace and name."""
+
+
+class InvalidBody(ValueError):
+    """Bytes are not a ``<body/>``. The message says what they are instead and quotes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A parsed ``<body/>``: its attributes, and the elements in it."""
+
+    attributes: Mapping[Attribute, str]
+    elements: tuple[Element, ...]
+
+
+def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()) -> bytes:
+    """Serialize a ``<body/>``."""
+    body = Element((NS_HTTPBIND, "body"), localPrefixes={"xmpp": NS_XBOSH})
+    body.attributes.update(attributes)
+    body.children.extend(elements)
+    serialized: str = body.toXml()
+    return serialized.encode()
+
+
+def decode(data: bytes) -> Body:
+    """Parse the bytes of a response.
+
+    :raises InvalidBody: they are not one ``<body/>`` within the bounds.
+    """
+    if len(data) > MAX_SIZE:
+        raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
+    root = _Builder().build(data)
+    if root.uri != NS_HTTPBIND or root.name != "body":
+        raise InvalidBody("it is XML, but no BOSH body")
+    return Body(root.attributes, tuple(child for child in root.children if isinstance(child, Element)))
+
+
+class _Builder:
+    """Builds domish elements from expat's events, within the bounds."""
+
+    def __init__(self) -> None:
+        parser = expat.ParserCreate("UTF-8", " ")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = self._forbidden
+        parser.EntityDeclHandler = self._forbidden
+        parser.ProcessingInstructionHandler = self._forbidden
+        self._parser = parser
+        self._root: Element | None = None
+        self._open: list[Element] = []
+        self._count = 0
+
+    def build(self, data: bytes) -> Element:
+        try:
+            self._parser.Parse(data, True)
+        except expat.ExpatError:
+            raise InvalidBody("it is not well-formed XML") from None
+        assert self._root is not None, "expat lets no document without a root pass"
+        return self._root
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._count += 1
+        if self._count > MAX_ELEMENTS or len(self._open) >= MAX_DEPTH or len(attributes) > MAX_ATTRIBUTES:
+            raise InvalidBody("it has too many elements or attributes, or they are nested too deep")
+        element = Element(
+            _qname(name),
+            attribs={(_qname(key) if " " in key else key): value for key, value in attributes.items()},
+        )
+        if self._open:
+            element.parent = self._open[-1]
+            self._open[-1].children.append(element)
+        else:
+            self._root = element
+        self._open.append(element)
+
+    def _end(self, name: str) -> None:
+        self._open.pop()
+
+    def _text(self, text: str) -> None:
+        self._open[-1].children.append(text)
+
+    def _forbidden(self, *_: object) -> None:
+        raise InvalidBody("it has a DTD, an entity or a processing instruction")
+
+
+def _qname(name: str) -> tuple[str, str]:
+    """Expat's ``URI NAME`` as domish wants it. Domish writes namespaces unescaped, so they are escaped here."""
+    uri, _, local = name.rpartition(" ")
+    return (escapeToXml(uri, 1), local)

@@ -1,0 +1,222 @@
+"""Logging in over a BOSH session (XEP-0206; RFC 6120, 6 and 7) without I/O.
+
+It reads the session's one stream of elements and never a particular response: timing decides which
+response carries what. It never sends more requests at once than it was given connections for, and
+it is done only when no request is outstanding.
+"""
+
+from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.xish.domish import Element
+
+from warmside.bosh import sasl
+from warmside.bosh.body import NS_STREAMS
+from warmside.bosh.errors import NotAuthenticated, NotBound, NotUnderstood, Refused, WrongJID
+from warmside.bosh.session import Request, Session, stream_error
+
+NS_CLIENT = "jabber:client"
+NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+NS_PING = "urn:xmpp:ping"
+
+BIND_ID = "warmside-bind"
+FENCE_ID = "warmside-fence"
+
+WRONG_CREDENTIALS = frozenset({"not-authorized", "account-disabled", "credentials-expired"})
+"""SASL failures that are about the credentials; all others are about the server."""
+
+
+class Login:
+    """One login.
+
+    Feed it with `receive` (and `worked`), send what it returns, until it is `done`.
+
+    :param parallel: how many requests may be under way at once.
+    :param eager: restart the stream before ``<success/>`` was seen, when the manager is one that
+        processes requests strictly in order. Saves a round trip while the server asks its extauth program.
+    :param bind: bind a resource; without, the login is done when the user is authenticated.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        credentials: sasl.Credentials,
+        *,
+        parallel: int = 2,
+        eager: bool = True,
+        bind: bool = True,
+    ) -> None:
+        self.session = session
+        self.step = "session creation"
+        self.jid: JID | None = None
+        self.others: list[Element] = []
+        """What arrived and belonged to neither the login nor its fence, in order."""
+        self.work: sasl.Work | None = None
+        """To be done off the reactor's thread; its result goes to `worked`."""
+        self._credentials = credentials
+        self._parallel = parallel
+        self._eager = eager and bind
+        self._only_authenticate = not bind
+        self._exchange: sasl.Exchange | None = None
+        self._to_send: list[Element] = []
+        self._offered = False
+        self._authenticated = False
+        self._restarted = False
+        self._restarted_features = False
+        self._bind_sent = False
+        self._fences = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether a resource is bound and no request is outstanding."""
+        if self._only_authenticate:
+            return self._authenticated
+        return self.jid is not None and not self.session.outstanding
+
+    def start(self) -> list[Request]:
+        """The first request. A one-time password can only use PLAIN, so its ``<auth/>`` goes along."""
+        if self._credentials.one_time:
+            self._exchange = sasl.choose(self._credentials, {"PLAIN"})
+            return [self.session.create(sasl.auth(self._exchange))]
+        return [self.session.create()]
+
+    def receive(self, rid: int, status: int, data: bytes) -> list[Request]:
+        """Take a response.
+
+        :returns: the requests to send next.
+        :raises BoshError: the login can't go on; see `warmside.bosh.errors`.
+        """
+        try:
+            self.session.receive(rid, status, data)
+        finally:
+            self._read(self.session.take())
+        return self._advance()
+
+    def worked(self, data: bytes) -> list[Request]:
+        """Take the result of `work`; returns the requests to send next."""
+        self.work = None
+        self._to_send.append(sasl.response(data))
+        return self._advance()
+
+    def _read(self, elements: list[Element]) -> None:
+        for element in elements:
+            match (element.uri, element.name):
+                case (str(uri), "error") if uri == NS_STREAMS:
+                    raise stream_error(element)
+                case (str(uri), "features") if uri == NS_STREAMS and not self._restarted_features:
+                    self._read_features(element)
+                case (str(uri), name) if uri == sasl.NS_SASL and not self._authenticated:
+                    self._read_sasl(name, element)
+                case (_, "iq") if element.getAttribute("id") == BIND_ID and self.jid is None:
+                    self._read_bound(element)
+                case (_, "iq") if element.getAttribute("id") == FENCE_ID and self._fences:
+                    pass
+                case _:
+                    self.others.append(element)
+
+    def _read_features(self, features: Element) -> None:
+        if self._authenticated:
+            self._restarted_features = True
+            self.step = "resource binding"
+            return
+        self.step = "authentication"
+        offered = {
+            str(mechanism)
+            for mechanisms in features.elements(sasl.NS_SASL, "mechanisms")
+            for mechanism in mechanisms.elements(sasl.NS_SASL, "mechanism")
+        }
+        if self._exchange is None:
+            self._exchange = sasl.choose(self._credentials, offered)
+            self._to_send.append(sasl.auth(self._exchange))
+        else:
+            sasl.choose(self._credentials, offered)
+        self._offered = True
+
+    def _read_sasl(self, name: str, element: Element) -> None:
+        self.step = "authentication"
+        if self._exchange is None:
+            raise NotUnderstood("the server spoke SASL before it was asked")
+        if name == "challenge":
+            self.work = self._exchange.challenged(sasl.content(element))
+        elif name == "success":
+            self._exchange.succeeded(sasl.content(element))
+            self._authenticated = True
+            self.step = "stream restart"
+        elif name == "failure":
+            conditions = [child.name for child in element.elements() if child.name != "text"]
+            condition = (conditions or ["undefined-condition"])[0]
+            if condition in WRONG_CREDENTIALS:
+                raise Refused("the server refused the password", condition)
+            raise NotAuthenticated("the server would not authenticate the user", condition)
+        else:
+            raise NotUnderstood("the server answered something that is not SASL")
+
+    def _read_bound(self, iq: Element) -> None:
+        self.step = "resource binding"
+        if iq.getAttribute("type") != "result":
+            conditions = [child.name for error in iq.elements() if error.name == "error" for child in error.elements()]
+            raise NotBound("the server would not bind a resource", (conditions or ["undefined-condition"])[0])
+        texts = [str(jid) for bind in iq.elements(NS_BIND, "bind") for jid in bind.elements(NS_BIND, "jid")]
+        try:
+            bound = JID(texts[0])
+        except (InvalidFormat, IndexError, UnicodeError):
+            raise NotUnderstood("the server bound something that is no JID") from None
+        if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
+            raise WrongJID("the server bound another account than the one asked for")
+        self.jid = bound
+        self.step = "handover"
+
+    def _advance(self) -> list[Request]:
+        """What to send now. An empty request is sent only when nothing else is under way."""
+        session = self.session
+        requests: list[Request] = []
+        if not session.created or self.work is not None or self.done:
+            return requests
+        if self.jid is not None:
+            if session.outstanding and self._room(requests):
+                requests.append(self._fence())
+            return requests
+        if self._to_send and self._room(requests):
+            requests.append(session.send(*self._to_send))
+            self._to_send = []
+        if not self._restarted and self._may_restart() and self._room(requests):
+            requests.append(session.send(restart=True))
+            self._restarted = True
+        if self._restarted and not self._bind_sent and self._may_bind() and self._room(requests):
+            requests.append(session.send(self._bind()))
+            self._bind_sent = True
+        if not requests and not session.outstanding:
+            requests.append(session.send())
+        return requests
+
+    def _room(self, requests: list[Request]) -> bool:
+        """Whether one more request may be under way. A manager that holds more than one gets them one by one."""
+        parallel = self._parallel if self.session.hold <= 1 else 1
+        return self.session.room > 0 and len(self.session.outstanding) < parallel
+
+    def _may_restart(self) -> bool:
+        if self._authenticated:
+            return True
+        one_by_one = self._parallel < 2 or self.session.requests < 2 or self.session.hold != 1
+        return self._eager and self._offered and self._credentials.one_time and not one_by_one
+
+    def _may_bind(self) -> bool:
+        """In parallel with the restart, or, one by one, when the restarted stream's features are there."""
+        return self._restarted_features or bool(self.session.outstanding)
+
+    def _bind(self) -> Element:
+        iq = Element((NS_CLIENT, "iq"))
+        iq["type"] = "set"
+        iq["id"] = BIND_ID
+        bind = iq.addElement((NS_BIND, "bind"))
+        if self._credentials.jid.resource:
+            bind.addElement((NS_BIND, "resource"), content=self._credentials.jid.resource)
+        return iq
+
+    def _fence(self) -> Request:
+        """A ping whose coming and answer make the manager let go of what it holds."""
+        self._fences += 1
+        iq = Element((NS_CLIENT, "iq"))
+        iq["type"] = "get"
+        iq["id"] = FENCE_ID
+        iq["to"] = self.session.parameters.host
+        iq.addElement((NS_PING, "ping"))
+        return self.session.send(iq)

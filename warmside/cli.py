@@ -1,0 +1,92 @@
+"""The ``warmside`` command. A subcommand's modules are imported only when it is called."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from warmside import __version__
+
+DEFAULT_CONFIG = "/etc/warmside/warmside.toml"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param arguments: those of the command line if ``None``.
+    :returns: the exit status: 0, 1 when the work failed, 2 for bad usage or configuration.
+    """
+    parsed = _parser().parse_args(arguments)
+    run: Any = parsed.run
+    try:
+        return int(run(parsed))
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="warmside", description="Logs users of a web application in to ejabberd without their passwords."
+    )
+    parser.add_argument("--version", action="version", version=f"warmside {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    extauth = commands.add_parser(
+        "extauth",
+        help="the program for ejabberd's extauth_program",
+        description="Serves HTTP and answers ejabberd's extauth questions on stdin and stdout until stdin ends.",
+    )
+    extauth.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+    extauth.set_defaults(run=_extauth)
+
+    relay = commands.add_parser(
+        "relay", help="not there yet", description="Carries extauth questions to a running daemon. Not there yet."
+    )
+    relay.add_argument("socket", metavar="SOCKET")
+    relay.set_defaults(run=_not_there)
+
+    check = commands.add_parser("check", help="not there yet", description="Examines a running set-up. Not there yet.")
+    check.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+    check.add_argument("jid", metavar="JID", nargs="?")
+    check.set_defaults(run=_not_there)
+
+    hash_password = commands.add_parser(
+        "hash-password",
+        help="hash a password for the admins file",
+        description="Reads a password and prints its bcrypt hash, or with NAME a line for the admins file.",
+    )
+    hash_password.add_argument("name", metavar="NAME", nargs="?")
+    hash_password.set_defaults(run=_hash_password)
+    return parser
+
+
+def _not_there(parsed: argparse.Namespace) -> int:
+    print("warmside: this command is not there yet in this version", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _hash_password(parsed: argparse.Namespace) -> int:
+    from warmside.web.passwords import PasswordRefused, hash_line, read_password
+
+    try:
+        print(hash_line(read_password(), parsed.name))
+    except PasswordRefused as error:
+        print(f"warmside: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+def _extauth(parsed: argparse.Namespace) -> int:
+    # stdout carries answers and nothing else from here on, whatever is imported or printed.
+    from warmside.extauth.stdio import take_over
+
+    terminal = os.isatty(0)
+    streams = take_over()
+
+    from warmside.runner import run_extauth
+
+    return run_extauth(Path(parsed.config), streams, terminal=terminal)

@@ -1,0 +1,1 @@
+"""ejabberd's external authentication protocol, and the authorities that answer its questions."""

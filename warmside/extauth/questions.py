@@ -1,0 +1,58 @@
+"""What ejabberd asks: the payload of a frame, as in ejabberd's developer guide, "External Authentication".
+
+A payload is ``OPERATION:USER:HOST`` and for some operations ``:PASSWORD``, which may hold colons.
+"""
+
+from dataclasses import dataclass, field
+
+WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
+WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
+
+
+class MalformedQuestion(ValueError):
+    """A frame is not a question. The message holds nothing of the frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question.
+
+    ``user`` and ``host`` come prepared from ejabberd; ``secret`` is the password (or certificate),
+    in bytes because nothing guarantees UTF-8, and empty for operations without one.
+    """
+
+    operation: str
+    user: str
+    host: str
+    secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def bare(self) -> str:
+        """The bare JID that the question is about."""
+        return f"{self.user}@{self.host}"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> "Question":
+        """Read a frame's payload.
+
+        :raises MalformedQuestion: it is none of the protocol's operations, or not well formed.
+        """
+        name, *rest = payload.split(b":", 3)
+        operation = name.decode("latin-1")
+        if operation in WITH_SECRET:
+            if len(rest) != 3:
+                raise MalformedQuestion("fields are missing")
+            secret = rest.pop()
+        elif operation in WITHOUT_SECRET:
+            if len(rest) != 2:
+                raise MalformedQuestion("it has too few or too many fields")
+            secret = b""
+        else:
+            raise MalformedQuestion("there is no such operation")
+        try:
+            user, host = rest[0].decode(), rest[1].decode()
+        except UnicodeDecodeError:
+            raise MalformedQuestion("user or host is not UTF-8") from None
+        if not user or not host:
+            raise MalformedQuestion("user or host is empty")
+        return cls(operation, user, host, secret)

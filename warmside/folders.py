@@ -1,0 +1,108 @@
+"""The runtime folder (sockets, one-time passwords) and the state folder (known users).
+
+Where they are and what rights they have is decided here and nowhere else. A folder that somebody
+else could have prepared for us is never used.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class UnsafeFolder(Exception):
+    """A folder can't be made, or somebody else could write in it. The message says which and why."""
+
+
+def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for sockets (mode 0750), made if need be; gone after a reboot.
+
+    :raises UnsafeFolder: it can't be made or isn't ours alone.
+    """
+    given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    xdg = environ.get("XDG_RUNTIME_DIR", "")
+    if given:
+        path = Path(given)
+    elif _is_ours(Path("/run/warmside")):
+        path = Path("/run/warmside")
+    elif xdg:
+        path = Path(xdg) / "warmside"
+    else:
+        path = Path(f"/tmp/warmside-{os.geteuid()}")  # noqa: S108 - its owner and rights are checked below
+    return _made(path, 0o750)
+
+
+def private_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for the store of one-time passwords (mode 0700) in the runtime folder."""
+    return _made(runtime_folder(environ) / "private", 0o700)
+
+
+def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder for what survives a reboot, made if need be (mode 0700).
+
+    :raises UnsafeFolder: it can't be made or isn't ours alone.
+    """
+    given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return _made(Path(given), 0o700)
+    if _is_ours(Path("/var/lib/warmside")):
+        return Path("/var/lib/warmside")
+    home = environ.get("XDG_STATE_HOME", "")
+    try:
+        base = Path(home) if home else Path.home() / ".local" / "state"
+        base.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        raise UnsafeFolder(f"no state folder can be made: {error}") from None
+    return _made(base / "warmside", 0o700)
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file with mode 0600 unless it is there.
+
+    :raises UnsafeFolder: it can't be made, isn't a file, or others may write to it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        status = path.lstat()
+    except OSError as error:
+        raise UnsafeFolder(f"{path} can't be opened for writing: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeFolder(f"{path} is not a file")
+    if writable_by_others(status):
+        raise UnsafeFolder(f"{path} may be written by others than its owner: chmod go-w {path}")
+
+
+def writable_by_others(status: os.stat_result) -> bool:
+    """Whether anyone but root and this process's user may write to a file or folder."""
+    return bool(status.st_mode & 0o022) or status.st_uid not in (0, os.geteuid())
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _made(path: Path, mode: int) -> Path:
+    try:
+        path.mkdir(mode=mode)
+        path.chmod(mode)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise UnsafeFolder(f"{path} can't be made: {error.strerror}") from None
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise UnsafeFolder(f"{path}: {error.strerror}") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeFolder(f"{path} is not a folder")
+    if status.st_uid != os.geteuid():
+        raise UnsafeFolder(f"{path} belongs to another user")
+    if status.st_mode & 0o022:
+        raise UnsafeFolder(f"{path} may be written by others: chmod go-w {path}")
+    if mode == 0o700 and status.st_mode & 0o077:
+        path.chmod(mode)
+    return path

@@ -1,0 +1,128 @@
+"""Where warmside listens: Twisted's endpoint strings, and several processes on one port.
+
+ejabberd starts several copies of ``warmside extauth``; all of them listen on the same TCP port
+(SO_REUSEPORT), which endpoint strings know nothing of. The trick is a reactor with a ``listenTCP``
+of our own that is handed to the endpoint.
+"""
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an endpoint string asks for.
+
+    ``kind`` is ``tcp``, ``tls``, ``unix`` or ``other`` (socket activation); ``interface`` is empty
+    for all of them.
+    """
+
+    kind: str
+    interface: str = ""
+    path: str = ""
+
+    @property
+    def stays_here(self) -> bool:
+        """Whether only programs on this machine can connect."""
+        return self.kind == "unix" or (self.kind == "tcp" and is_loopback(self.interface))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own, without asking the DNS."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def examine(description: str) -> Place:
+    """Say where an endpoint string would listen, without listening.
+
+    :raises ValueError: it is not an endpoint string; the message says what Twisted found wrong.
+    """
+    found: list[Place] = []
+    try:
+        endpoint = serverFromString(_Recorder(found), description)
+        if not description.startswith(("systemd:", "fd:")):
+            endpoint.listen(Factory()).addErrback(lambda _: None)
+    except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    return found[0] if found else Place("other")
+
+
+def listen(reactor: Any, description: str, factory: Factory, *, shared: bool) -> "Deferred[IListeningPort]":
+    """Listen where an endpoint string says.
+
+    :param shared: let other processes of this user listen on the same TCP port.
+    """
+    endpoint = serverFromString(_SharingReactor(reactor) if shared else reactor, description)
+    return endpoint.listen(factory)
+
+
+class _Recorder:
+    """Stands in for the reactor while an endpoint string is examined."""
+
+    def __init__(self, found: list[Place]) -> None:
+        self._found = found
+
+    def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError(f"there is no port {port}")
+        self._found.append(Place("tcp", interface))
+
+    def listenSSL(
+        self, port: int, factory: Factory, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> None:
+        self._found.append(Place("tls", interface))
+
+    def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
+        self._found.append(Place("unix", path=address))
+
+
+class _SharingReactor:
+    """A reactor whose TCP ports other processes of the same user may listen on, too."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> IListeningPort:
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.setblocking(False)
+            try:
+                sock.bind((interface, port))
+                sock.listen(max(backlog, 128))
+            except OSError as error:
+                raise CannotListenError(interface, port, error) from None
+            adopted: IListeningPort = self._reactor.adoptStreamPort(sock.fileno(), family, factory)
+            return adopted
+
+    def listenSSL(
+        self, port: int, factory: Factory, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
+
+
+def in_words(description: str, error: CannotListenError) -> str:
+    """Why an endpoint can't be listened on, for the one who chose it."""
+    reason = error.socketError
+    if isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE:
+        return f"{description!r}: another program listens there already"
+    return f"{description!r}: {getattr(reason, 'strerror', None) or reason}"

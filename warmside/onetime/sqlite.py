@@ -1,0 +1,98 @@
+"""One-time passwords in SQLite: a file that all processes of this machine share, or memory.
+
+Each operation is one or two statements of some microseconds, so they run on the reactor's thread.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from warmside.database import open_database
+from warmside.folders import UnsafeFolder
+from warmside.onetime.passwords import OneTimePassword, digest
+from warmside.onetime.store import Leftover, StoreError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS passwords (
+    digest BLOB PRIMARY KEY,
+    jid TEXT NOT NULL,
+    expires REAL NOT NULL,
+    asked INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS passwords_by_expiry ON passwords (expires);
+CREATE INDEX IF NOT EXISTS passwords_by_jid ON passwords (jid);
+"""
+
+
+class SQLiteStore:
+    """An `IStore` in SQLite.
+
+    :param path: the file; ``None`` keeps everything in this process's memory.
+    :param clock: the time in seconds that all processes agree on.
+    :raises StoreError: the file can't be opened.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        with _store_errors():
+            if path is None:
+                self._database = sqlite3.connect(":memory:", isolation_level=None)
+                self._database.executescript(SCHEMA)
+            else:
+                self._database = open_database(path, SCHEMA, durable=False)
+
+    async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
+        """See `IStore.mint`."""
+        password = OneTimePassword.mint()
+        with _store_errors():
+            self._database.execute(
+                "INSERT INTO passwords (digest, jid, expires) VALUES (?, ?, ?)",
+                (password.digest, bare, self._clock() + lifetime),
+            )
+        return password
+
+    async def redeem(self, bare: str, password: bytes) -> bool:
+        """See `IStore.redeem`."""
+        key = digest(password)
+        with _store_errors():
+            redeemed = self._database.execute(
+                "DELETE FROM passwords WHERE digest = ? AND jid = ? AND expires > ?", (key, bare, self._clock())
+            )
+            if redeemed.rowcount == 1:
+                return True
+            self._database.execute("UPDATE passwords SET asked = 1 WHERE digest = ?", (key,))
+        return False
+
+    async def revoke(self, password: OneTimePassword) -> Leftover:
+        """See `IStore.revoke`."""
+        with _store_errors():
+            rows = self._database.execute(
+                "DELETE FROM passwords WHERE digest = ? RETURNING asked", (password.digest,)
+            ).fetchall()
+        if not rows:
+            return Leftover.GONE
+        return Leftover.ASKED if rows[0][0] else Leftover.UNASKED
+
+    async def revoke_all(self, bare: str) -> int:
+        """See `IStore.revoke_all`."""
+        with _store_errors():
+            return self._database.execute("DELETE FROM passwords WHERE jid = ?", (bare,)).rowcount
+
+    async def sweep(self) -> int:
+        """See `IStore.sweep`."""
+        with _store_errors():
+            return self._database.execute("DELETE FROM passwords WHERE expires <= ?", (self._clock(),)).rowcount
+
+    async def close(self) -> None:
+        """See `IStore.close`."""
+        self._database.close()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, UnsafeFolder) as error:
+        raise StoreError(f"the SQLite store failed: {error}") from None

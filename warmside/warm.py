@@ -1,0 +1,234 @@
+"""The main job: mint a one-time password, log in over BOSH with it, hand the session over, clean up.
+
+A login that fails, times out or is cancelled leaves nothing behind: no session at the connection
+manager, no valid password. What is handed over has no request outstanding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from warmside.bosh.client import Driver, LostCreation, RunWork
+from warmside.bosh.errors import Refused, TimedOut
+from warmside.bosh.login import Login
+from warmside.bosh.sasl import Credentials
+from warmside.bosh.session import Parameters, Session
+from warmside.bosh.transport import Manager
+from warmside.config import Bosh
+from warmside.jids import JID
+from warmside.onetime import IStore, Leftover, OneTimePassword
+from warmside.probe import HostGuard, OneTimeRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller asks for. ``password`` is the user's own; ``None`` lets one be minted."""
+
+    jid: JID
+    parameters: Parameters
+    password: str | None = field(default=None, repr=False)
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WarmSession:
+    """A session without an outstanding request, ready to be attached to.
+
+    ``rid`` is the rid of the client's next request; times are in seconds; ``stanzas`` is what
+    arrived before the handover and was not the login's own.
+    """
+
+    jid: str
+    sid: str = field(repr=False)
+    rid: int = field(repr=False)
+    wait: int
+    hold: int
+    requests: int
+    inactivity: int
+    attach_within: int
+    polling: int | None
+    maxpause: int | None
+    ver: str
+    bosh_url: str | None
+    stanzas: tuple[str, ...] = field(default=(), repr=False)
+
+
+class Warmer:
+    """Warms sessions.
+
+    :param store: of one-time passwords.
+    :param remember: is told the bare JID of everyone who gets a session.
+    :param settings: gives the settings of the connection manager that serves a host.
+    :param manager: gives the way to it.
+    :param lifetime: seconds that a one-time password lives.
+    :param run_work: runs a function off the reactor's thread.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: IStore,
+        remember: Callable[[str], None],
+        settings: Callable[[str], Bosh],
+        manager: Callable[[str], Manager],
+        lifetime: float,
+        run_work: RunWork,
+    ) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._remember = remember
+        self._settings = settings
+        self._manager = manager
+        self._lifetime = lifetime
+        self._run_work = run_work
+        self._jobs: set[_Job] = set()
+        self.guard = HostGuard(store, self._authenticate)
+
+    def warm(self, wish: Wish) -> "Deferred[WarmSession]":
+        """Warm a session.
+
+        Cancelling the result ends the login and cleans up behind the caller's back.
+
+        :raises UnsafeHost: the host's used passwords are accepted again.
+        :raises StoreError: the store failed.
+        :raises BoshError: the login failed; nothing of it is left when this is raised.
+        """
+        return self._start(wish.jid.host, lambda job: self._warm(wish, job))
+
+    async def close(self, within: float) -> None:
+        """End all logins under way: let them finish for a moment, then cancel and clean up."""
+        timer = self._reactor.callLater(within / 2, lambda: [job.cancel() for job in list(self._jobs)])
+        await DeferredList([job.finished() for job in self._jobs])
+        if timer.active():
+            timer.cancel()
+
+    def _start(self, host: str, run: Callable[["_Job"], Any]) -> "Deferred[Any]":
+        job = _Job(self._reactor, self._settings(host).timeout)
+        self._jobs.add(job)
+        return job.start(run(job), lambda: self._jobs.discard(job))
+
+    async def _warm(self, wish: Wish, job: "_Job") -> WarmSession:
+        await self.guard.ensure_safe(wish.jid.host)
+        try:
+            return await self._attempt(wish, job)
+        except LostCreation:
+            # Whether it had arrived, and used the password up, nobody knows: start anew.
+            return await self._attempt(wish, job)
+        except OneTimeRefused as refused:
+            if refused.leftover is not Leftover.GONE:
+                raise
+            # Someone said yes, and ejabberd did not hear it: the copy that it asked died.
+            return await self._attempt(wish, job)
+
+    async def _attempt(self, wish: Wish, job: "_Job") -> WarmSession:
+        if wish.password is not None:
+            return await self._log_in(wish, Credentials(wish.jid, wish.password, one_time=False), job)
+        minted = await self._store.mint(wish.jid.userhost(), self._lifetime)
+        try:
+            return await self._log_in(wish, Credentials(wish.jid, minted.text, one_time=True), job)
+        except Refused as refused:
+            raise OneTimeRefused(refused, await self._store.revoke(minted)) from None
+        finally:
+            await self._store.revoke(minted)
+
+    async def _log_in(self, wish: Wish, credentials: Credentials, job: "_Job") -> WarmSession:
+        host = wish.jid.host
+        async with self._manager(host).reserve(address=wish.address) as lane:
+            login = Login(Session(wish.parameters), credentials, parallel=lane.width)
+            driver = Driver(self._reactor, lane, login, self._run_work)
+            job.login = login
+            try:
+                await driver.log_in()
+                assert login.jid is not None
+                self._remember(login.jid.userhost())
+            except BaseException:
+                await driver.close()
+                raise
+        return _handed_over(login, self._settings(host))
+
+    def _authenticate(self, jid: JID, password: OneTimePassword) -> "Deferred[None]":
+        """See `HostGuard`."""
+        return self._start(jid.host, lambda job: self._only_authenticate(jid, password, job))
+
+    async def _only_authenticate(self, jid: JID, password: OneTimePassword, job: "_Job") -> None:
+        async with self._manager(jid.host).reserve() as lane:
+            credentials = Credentials(jid, password.text, one_time=True)
+            job.login = Login(Session(Parameters(jid.host)), credentials, parallel=lane.width, bind=False)
+            driver = Driver(self._reactor, lane, job.login, self._run_work)
+            try:
+                await driver.log_in()
+            finally:
+                await driver.close()
+
+
+class _Job:
+    """One login with a time limit. It is cancelled at most once, so that cleaning up is never cut short."""
+
+    def __init__(self, reactor: Any, timeout: float) -> None:
+        self.login: Login | None = None
+        self._reactor = reactor
+        self._timeout = timeout
+        self._timed_out = False
+        self._cancelled = False
+        self._waiters: list[Deferred[None]] = []
+
+    def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
+        result: Deferred[Any] = Deferred(lambda _: self.cancel())
+        timer = self._reactor.callLater(self._timeout, self._time_out)
+        self._running: Deferred[Any] = Deferred.fromCoroutine(coroutine)
+
+        def done(outcome: Any) -> None:
+            if timer.active():
+                timer.cancel()
+            finished()
+            for waiter in self._waiters:
+                waiter.callback(None)
+            if self._timed_out and isinstance(outcome, Failure) and outcome.check(CancelledError):
+                outcome = Failure(self._too_late())
+            if not result.called:
+                result.callback(outcome)
+
+        self._running.addBoth(done)
+        return result
+
+    def cancel(self) -> None:
+        if not self._cancelled:
+            self._cancelled = True
+            self._running.cancel()
+
+    def finished(self) -> "Deferred[None]":
+        waiter: Deferred[None] = Deferred()
+        self._waiters.append(waiter)
+        return waiter
+
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self.cancel()
+
+    def _too_late(self) -> TimedOut:
+        error = TimedOut(f"the login took longer than {self._timeout:g} seconds")
+        error.step = self.login.step if self.login else "waiting for a connection"
+        return error
+
+
+def _handed_over(login: Login, settings: Bosh) -> WarmSession:
+    session = login.session
+    assert session.sid is not None and login.jid is not None and not session.outstanding
+    return WarmSession(
+        jid=login.jid.full(),
+        sid=session.sid,
+        rid=session.next_rid,
+        wait=session.wait,
+        hold=session.hold,
+        requests=session.requests,
+        inactivity=session.inactivity,
+        attach_within=session.inactivity,
+        polling=session.polling,
+        maxpause=session.maxpause,
+        ver="{}.{}".format(*session.ver),
+        bosh_url=settings.public_url,
+        stanzas=tuple(element.toXml() for element in login.others),
+    )

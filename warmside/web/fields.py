@@ -1,0 +1,194 @@
+"""What a request may say: the fields of a body, each read once, checked and bounded."""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from warmside.bosh.session import Parameters
+from warmside.jids import InvalidJID, prepare
+from warmside.onetime import has_prefix
+from warmside.warm import Wish
+
+MOST_FIELDS = 32
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+
+
+class FieldError(ValueError):
+    """A field is missing, malformed, doubled or unknown. The message never shows its value."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field if re.fullmatch(r"[A-Za-z0-9_-]{1,32}", field) else "(unnamed)"
+        super().__init__(f"{self.field}: {problem}")
+
+
+class BodyError(ValueError):
+    """The body is not what its type says it is."""
+
+
+class UnsupportedType(ValueError):
+    """The body's type is neither a form nor JSON."""
+
+
+class TooManyFields(ValueError):
+    """The body has more fields than any request needs."""
+
+
+def read_fields(content_type: str | None, body: bytes) -> dict[str, Any]:
+    """The fields of a form or a JSON object.
+
+    :raises UnsupportedType: it is neither.
+    :raises TooManyFields: there are more than 32.
+    :raises BodyError: the body can't be parsed.
+    :raises FieldError: a field is doubled.
+    """
+    if content_type is None and not body:
+        return {}
+    kind, _, parameters = (content_type or "").partition(";")
+    charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters, re.I)
+    if kind.strip().lower() not in (FORM, JSON) or (charset and charset[1].lower() not in ("utf-8", "utf8")):
+        raise UnsupportedType(f"send the fields as {FORM} or {JSON}, in UTF-8")
+    pairs = _json_pairs(body) if kind.strip().lower() == JSON else _form_pairs(body)
+    if len(pairs) > MOST_FIELDS:
+        raise TooManyFields(f"there are more than {MOST_FIELDS} fields")
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise FieldError(name, "it is there twice")
+        fields[name] = value
+    return fields
+
+
+def _form_pairs(body: bytes) -> list[tuple[str, Any]]:
+    if body.count(b"&") > MOST_FIELDS:
+        raise TooManyFields(f"there are more than {MOST_FIELDS} fields")
+    try:
+        return list(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict"))
+    except ValueError:
+        raise BodyError("the body is not a form in UTF-8") from None
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with all its members, doubled ones too."""
+
+
+def _json_pairs(body: bytes) -> list[tuple[str, Any]]:
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        raise BodyError("the body is not JSON in UTF-8") from None
+    if not isinstance(value, _Object):
+        raise BodyError("the body is not a JSON object")
+    return value
+
+
+class Reader:
+    """Takes known fields out of a request's; `finish` refuses what is left."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self._fields = dict(fields)
+
+    def text(self, name: str, *, empty_is_absent: bool = True) -> str | None:
+        """A text, or ``None`` if the field is absent."""
+        value = self._fields.pop(name, "")
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            raise FieldError(name, "give a text")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise FieldError(name, "it is not Unicode text")
+        return value or None if empty_is_absent else value
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there."""
+        return name in self._fields
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number within bounds."""
+        text = self.text(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
+            raise FieldError(name, f"give a whole number from {least} to {most}")
+        return int(text)
+
+    def matching(self, name: str, read: Callable[[str], Any], right: str) -> Any:
+        """Whatever ``read`` makes of a text; ``None`` if absent. ``read`` raises ValueError."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return read(text)
+        except ValueError:
+            raise FieldError(name, right) from None
+
+    def finish(self) -> None:
+        """:raises FieldError: there is a field that nobody asked for."""
+        for name in self._fields:
+            raise FieldError(name, "there is no such field")
+
+
+def read_wish(fields: dict[str, Any]) -> Wish:
+    """The wish that the fields of ``POST /warm`` express.
+
+    :raises FieldError: one of them is missing, malformed, doubled or unknown.
+    """
+    reader = Reader(fields)
+    text = reader.text("jid")
+    if text is None:
+        raise FieldError("jid", "it is missing: give the JID of the user, local@host")
+    try:
+        jid = prepare(text)
+    except InvalidJID as error:
+        raise FieldError("jid", str(error)) from None
+    password = _password(reader)
+    if reader.has("lang") and reader.has("language"):
+        raise FieldError("language", "it is there twice, also as lang")
+    lang = reader.matching("lang", _lang, _LANG_RIGHT) or reader.matching("language", _lang, _LANG_RIGHT) or "en"
+    parameters = Parameters(
+        host=jid.host,
+        lang=lang,
+        wait=reader.integer("wait", 60, 1, 300),
+        hold=reader.integer("hold", 1, 0, 10),
+        ver=reader.matching("ver", _ver, "give MAJOR.MINOR, such as 1.6") or (1, 6),
+    )
+    address = reader.matching("address", _address, "give an IP address")
+    reader.finish()
+    return Wish(jid, parameters, password, address)
+
+
+def _password(reader: Reader) -> str | None:
+    if not reader.has("password"):
+        return None
+    password = reader.text("password", empty_is_absent=False) or ""
+    if not password:
+        # Read as absent, an empty password would be as good as the right one.
+        raise FieldError("password", "it is empty: leave the field out to log in without the user's password")
+    if "\0" in password:
+        raise FieldError("password", "it has a character that no password has")
+    if has_prefix(password.encode()):
+        raise FieldError("password", "one-time passwords are warmside's own: leave the field out")
+    return password
+
+
+_LANG_RIGHT = "give a language tag, such as en or pt-BR"
+
+
+def _lang(text: str) -> str:
+    if len(text) > 64 or not re.fullmatch(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*", text):
+        raise ValueError
+    return text
+
+
+def _ver(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", text)
+    if match is None:
+        raise ValueError
+    return int(match[1]), int(match[2])
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text))
