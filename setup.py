@@ -51,6 +51,7 @@ setup(
         "test": [
             "hypothesis>=6.100",
             "mypy>=1.11",
+            "mypy-zope>=1.0.7",
             "pytest>=8.0",
             "ruff>=0.6",
         ],

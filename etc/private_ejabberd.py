@@ -101,10 +101,10 @@ class PrivateEjabberd:
         deadline = time.monotonic() + within
         while not answers(self.port):
             if self._process.poll() is not None:
-                raise EjabberdFailed(f"ejabberd ended by itself:\n{self._last_words()}")
+                raise EjabberdFailed(f"ejabberd ended by itself:\n{self.last_words()}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise EjabberdFailed(f"ejabberd does not listen on port {self.port}:\n{self._last_words()}")
+                raise EjabberdFailed(f"ejabberd does not listen on port {self.port}:\n{self.last_words()}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -122,7 +122,8 @@ class PrivateEjabberd:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The ends of its logs, for a person who wants to know what went wrong."""
         lines: list[str] = []
         for path in (self.log, self._output):
             if path.exists():

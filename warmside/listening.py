@@ -62,13 +62,14 @@ def examine(description: str) -> Place:
     return found[0] if found else Place("other")
 
 
-def listen(reactor: Any, description: str, factory: Factory, *, shared: bool) -> "Deferred[IListeningPort]":
+def listen(reactor: Any, description: str, factory: Any, *, shared: bool) -> "Deferred[IListeningPort]":
     """Listen where an endpoint string says.
 
     :param shared: let other processes of this user listen on the same TCP port.
     """
     endpoint = serverFromString(_SharingReactor(reactor) if shared else reactor, description)
-    return endpoint.listen(factory)
+    listening: Deferred[IListeningPort] = endpoint.listen(factory)
+    return listening
 
 
 class _Recorder:
@@ -100,7 +101,7 @@ class _SharingReactor:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
-    def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> IListeningPort:
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

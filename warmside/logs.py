@@ -13,13 +13,15 @@ from typing import Any, TextIO
 
 from twisted.logger import (
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     eventAsText,
 )
-from zope.interface import implementer
+from zope.interface import implementer, provider
 
 from warmside.config import Log
 
@@ -97,9 +99,9 @@ def observer(settings: Log, stderr: TextIO | None = None) -> ILogObserver:
     return filtered
 
 
+@provider(ILogFilterPredicate)
 def _quiet(event: LogEvent) -> Any:
-    from twisted.logger import PredicateResult
-
+    """Whether an event may pass: the bustle of factories and connections may not."""
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level")
     if level is not None and level <= LogLevel.info and namespace.startswith(QUIET):

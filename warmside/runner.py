@@ -100,5 +100,6 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(TIME_TO_END)))
     protocol = ExtauthProtocol(supervisor.authority, stdin_ended)
     reactor.callWhenRunning(supervisor.begin)
-    reactor.callWhenRunning(lambda: StandardIO(protocol, stdin=streams.questions, stdout=streams.answers))
+    stdio: Any = StandardIO
+    reactor.callWhenRunning(lambda: stdio(protocol, stdin=streams.questions, stdout=streams.answers))
     reactor.run()

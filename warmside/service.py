@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
@@ -189,7 +189,7 @@ class Options(usage.Options):
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line; see `usage.Options`."""
         try:
-            super().parseOptions(options)
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             _refuse(f"{error}: see twistd warmside --help")
 
@@ -231,12 +231,12 @@ class Daemon(Service):
 
     def startService(self) -> None:
         """From now on SIGHUP reads again what may have changed."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         on_hangup(self._reactor, self._warmside.reload)
 
     def stopService(self) -> "Deferred[None]":
         """Stop; see `Warmside.stop`."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._warmside.stop())
 
     def _failed(self, failure: Failure) -> None:
@@ -267,6 +267,6 @@ def log_to(observer: ILogObserver) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=True)
 
 
-def _refuse(message: str) -> Any:
+def _refuse(message: str) -> NoReturn:
     print(f"warmside: {message}", file=sys.stderr)
     raise SystemExit(2)

@@ -100,10 +100,14 @@ class Warmer:
 
     async def close(self, within: float) -> None:
         """End all logins under way: let them finish for a moment, then cancel and clean up."""
-        timer = self._reactor.callLater(within / 2, lambda: [job.cancel() for job in list(self._jobs)])
+        timer = self._reactor.callLater(within / 2, self._cancel_all)
         await DeferredList([job.finished() for job in self._jobs])
         if timer.active():
             timer.cancel()
+
+    def _cancel_all(self) -> None:
+        for job in list(self._jobs):
+            job.cancel()
 
     def _start(self, host: str, run: Callable[["_Job"], Any]) -> "Deferred[Any]":
         job = _Job(self._reactor, self._settings(host).timeout)

@@ -6,7 +6,7 @@ session creation, which would make a second session.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.task import deferLater
@@ -94,15 +94,13 @@ class Driver:
             return [request]
 
     def _repeat(self, rid: int, failure: Failure) -> list[Request]:
-        error = failure.value
         request = self.session.outstanding[rid]
-        if isinstance(error, ConnectionBroken):
-            if request.creation:
-                raise LostCreation("the connection was lost during the session creation")
-            if self._repeats < MOST_REPEATS:
-                self._count_repeat()
-                return [request]
-        raise error
+        if not failure.check(ConnectionBroken) or (self._repeats >= MOST_REPEATS and not request.creation):
+            raise cast(BaseException, failure.value)
+        if request.creation:
+            raise LostCreation("the connection was lost during the session creation")
+        self._count_repeat()
+        return [request]
 
     def _count_repeat(self) -> None:
         self._repeats += 1
@@ -111,12 +109,15 @@ class Driver:
 
     def _send_all(self, requests: list[Request]) -> None:
         for request in requests:
-            if request.delay:
-                posted = deferLater(self._reactor, request.delay, self._lane.post, request.body)
-            else:
-                posted = self._lane.post(request.body)
+            posted = self._post(request)
             self._under_way[request.rid] = _Under(request, posted)
             posted.addBoth(self._answered, request.rid)
+
+    def _post(self, request: Request) -> "Deferred[Response]":
+        if not request.delay:
+            return self._lane.post(request.body)
+        waited: Deferred[None] = deferLater(self._reactor, request.delay)
+        return waited.addCallback(lambda _: self._lane.post(request.body))
 
     def _answered(self, result: Response | Failure, rid: int) -> None:
         self._under_way.pop(rid, None)

@@ -23,13 +23,12 @@ from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
-    PotentialDataLoss,
-    RequestNotSent,
     RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
 )
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -39,12 +38,12 @@ from warmside.bosh.errors import Busy, NotUnderstood, Unreachable
 from warmside.bosh.session import CONTENT_TYPE
 
 CONNECT_TIMEOUT = 5.0
-IDLE_TIMEOUT = 30.0
+IDLE_TIMEOUT = 30
 """Seconds for which a connection that nobody uses is kept."""
 MOST_WAITING = 256
 """Logins that may wait for connections; one more is turned away."""
 
-LOST = (ConnectionClosed, RequestNotSent, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
+LOST = (ConnectionClosed, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
 NOT_CONNECTED = (ConnectError, DNSLookupError)
 
 
@@ -204,6 +203,7 @@ class _Reader(Protocol):
     """Collects a response's body up to the maximum; past it the connection is closed."""
 
     def __init__(self, finished: "Deferred[bytes]") -> None:
+        self.transport: Any = None
         self._finished = finished
         self._parts: list[bytes] = []
         self._size = 0

@@ -4,6 +4,7 @@ Whatever arrives, it is answered: with yes only if an authority said so, with no
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
@@ -31,6 +32,7 @@ class ExtauthProtocol(Int16StringReceiver):
     """
 
     log = Logger()
+    transport: Any
     MAX_LENGTH = 0xFFFF
 
     def __init__(self, authority: Callable[[], IAuthority], lost: Callable[[], None] = lambda: None) -> None:
@@ -55,7 +57,7 @@ class ExtauthProtocol(Int16StringReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes in any portions; see `Int16StringReceiver`."""
-        super().dataReceived(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
         if self.paused and len(self._unprocessed) > MOST_WAITING and not self._reading_stopped:
             self._reading_stopped = True
             self.transport.pauseProducing()

@@ -59,7 +59,7 @@ class Admin:
 class AdminRealm:
     """Turns the name of an admin into an `Admin`."""
 
-    def requestAvatar(self, avatar_id: bytes, mind: object, *interfaces: Any) -> tuple[Any, Admin, Any]:
+    def requestAvatar(self, avatar_id: Any, mind: object, *interfaces: Any) -> tuple[Any, Admin, Any]:
         """See `IRealm`."""
         return IAdmin, Admin(avatar_id.decode()), lambda: None
 
@@ -190,11 +190,11 @@ class FileChecker:
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
 
-    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes]":
+    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
         """See `ICredentialsChecker`."""
         return Deferred.fromCoroutine(self._check(credentials.username, credentials.password))
 
-    async def _check(self, username: bytes, password: bytes) -> bytes:
+    async def _check(self, username: bytes, password: bytes) -> bytes | tuple[()]:
         hashed, known = self._admins.hash_of(username.decode("utf-8", "replace"))
         remembered = self._digest(username, password, hashed)
         if remembered in self._right:

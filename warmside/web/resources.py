@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
@@ -23,7 +23,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from warmside.config import Policy
 from warmside.warm import Warmer
 from warmside.web import replies, xhtml
-from warmside.web.admins import IAdmin, Overloaded
+from warmside.web.admins import Admin, IAdmin, Overloaded
 from warmside.web.fields import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields, read_wish
 from warmside.web.negotiate import Form, choose
 from warmside.web.replies import Problem, Reply
@@ -74,7 +74,7 @@ class Endpoint(Resource):
     log = Logger()
 
     def __init__(self, handlers: dict[bytes, Handler]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._handlers = handlers
         if b"GET" in handlers:
             handlers[b"HEAD"] = handlers[b"GET"]
@@ -176,8 +176,7 @@ class Guard:
             ) from None
         except Overloaded:
             raise Problem(503, "busy", "too many passwords wait to be checked", headers={"Retry-After": "2"}) from None
-        name: str = admin.name
-        return name
+        return cast(Admin, admin).name
 
 
 def refuse_foreign(request: Request) -> None:
@@ -261,7 +260,7 @@ class Root(Resource):
     """The root of the site."""
 
     def __init__(self, children: dict[bytes, Resource]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         for path, child in children.items():
             self.putChild(path, child)
 

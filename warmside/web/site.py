@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
@@ -48,16 +48,20 @@ class BoundedRequest(Request):
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
         self.args = {}
-        self.process()
+        self.process()  # type: ignore[no-untyped-call]
 
     def _too_large(self) -> None:
-        self.channel.refuse(b"413 Content Too Large")
+        channel: Any = self.channel
+        channel.refuse(b"413 Content Too Large")
 
 
-class BoundedChannel(HTTPChannel):  # type: ignore[misc]
+class BoundedChannel(HTTPChannel):
     """A connection whose requests must arrive in time and whose header blocks are bounded."""
 
     requestFactory = BoundedRequest
+    site: Any
+    transport: Any
+    callLater: Any
     totalHeadersSize = 2 * MAX_HEADER  # our own count comes first
     MAX_LENGTH = MAX_HEADER
     _header_size = 0
@@ -70,7 +74,7 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
             return
         if self._deadline is None and not self._handlingRequest:
             self._deadline = self.callLater(REQUEST_TIME, self.refuse, b"408 Request Timeout")
-        super().dataReceived(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of the header block."""
@@ -78,7 +82,7 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
         if self._header_size > MAX_HEADER:
             self.refuse(b"431 Request Header Fields Too Large")
         elif not self._refused:
-            super().lineReceived(line)
+            super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line of the header block is longer than the whole block may be."""
@@ -90,13 +94,13 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
             return
         self._stop_clock()
         self._header_size = 0
-        super().allContentReceived()
+        super().allContentReceived()  # type: ignore[no-untyped-call]
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The peer, or we, closed the connection."""
         self._stop_clock()
         self.site.connections -= 1
-        super().connectionLost(reason)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def refuse(self, status: bytes) -> None:
         """Answer with a status, read nothing more, and close."""
@@ -110,7 +114,7 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
             b"Content-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
             b"Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n" % len(text) + text
         )
-        self.loseConnection()
+        self.loseConnection()  # type: ignore[no-untyped-call]
 
     def _stop_clock(self) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -121,20 +125,21 @@ class BoundedChannel(HTTPChannel):  # type: ignore[misc]
 class BoundedSite(Site):
     """A site over `BoundedChannel`, with a most of connections and no access log: URIs may hold secrets."""
 
-    protocol = BoundedChannel
+    protocol: Any = BoundedChannel
 
     def __init__(self, root: IResource, reactor: Any) -> None:
-        super().__init__(root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor)
+        super().__init__(  # type: ignore[no-untyped-call]
+            root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor
+        )
         self.connections = 0
         self.noisy = False
 
-    def buildProtocol(self, addr: IAddress) -> Protocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """A channel for a new connection; none when there are too many."""
         if self.connections >= MOST_CONNECTIONS:
             return None
         self.connections += 1
-        channel: Protocol = super().buildProtocol(addr)
-        return channel
+        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
 
     def log(self, request: Any) -> None:
         """Nothing: what is to be known of a request, the resources log."""

@@ -81,4 +81,5 @@ def _page(title: str) -> tuple[Element, Element]:
 
 
 def _serialized(page: Element) -> bytes:
-    return DOCTYPE + tostring(page, "utf-8", xml_declaration=False) + b"\n"
+    serialized: bytes = tostring(page, "utf-8", xml_declaration=False)
+    return DOCTYPE + serialized + b"\n"
