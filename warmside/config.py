@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from warmside import listening
 from warmside.jids import InvalidJID, Pattern, prepare_host
@@ -160,17 +160,14 @@ def _http(table: Table, insecure: bool) -> Http:
                 "use ssl:, or set insecure = true if a tunnel protects it",
                 description,
             )
+    table.refuse_unknown()
     return Http(listen)
 
 
 def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
-    parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or not url.isascii() or re.search(r"[\s\x00-\x1f]", url):
+    parts = _parts(url)
+    if parts is None:
         raise table.error("url", 'give the address of the connection manager, such as "http://127.0.0.1:5282/bosh"')
     if parts.username is not None or parts.password is not None:
         raise table.error("url", "it must not hold a user name or password", "(not shown)")
@@ -180,12 +177,22 @@ def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     if ca_file is not None and not ca_file.is_file():
         raise table.error("ca_file", "there is no such file; give a file with PEM certificates")
     public_url = table.optional_text("public_url", common.public_url if common else None)
-    if public_url is not None and urlsplit(public_url).scheme not in ("http", "https"):
+    if public_url is not None and _parts(public_url) is None:
         raise table.error("public_url", 'give an http or https address, such as "https://example.org/bosh"')
     timeout = table.number("timeout", common.timeout if common else 10, 0.1, 300)
     connections = table.integer("connections", common.connections if common else 8, 1, 1000)
     table.refuse_unknown()
     return Bosh(url, ca_file, public_url, timeout, connections)
+
+
+def _parts(url: str) -> SplitResult | None:
+    """The parts of an http or https address; ``None`` if it is no such address."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and re.fullmatch(r"[!-~]+", url) else None
 
 
 def _host(table: Table) -> str:

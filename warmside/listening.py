@@ -16,6 +16,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
@@ -56,7 +57,10 @@ def examine(description: str) -> Place:
     try:
         endpoint = serverFromString(_Recorder(found), description)
         if not description.startswith(("systemd:", "fd:")):
-            endpoint.listen(Factory()).addErrback(lambda _: None)
+            failures: list[Failure] = []
+            endpoint.listen(Factory()).addErrback(failures.append)
+            for failure in failures:
+                failure.raiseException()
     except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     return found[0] if found else Place("other")

@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from warmside import __version__, listening, logs
@@ -185,6 +186,7 @@ class Options(usage.Options):
 
     optParameters = [["config", "c", str(DEFAULT_PATH), "The configuration file (TOML)."]]
     config: Config
+    log_observer: ILogObserver
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line; see `usage.Options`."""
@@ -202,7 +204,7 @@ class Options(usage.Options):
         """Read the configuration, and let twistd log where it says."""
         try:
             self.config = load(Path(self["config"]))
-            log_observer = logs.observer(self.config.log)
+            self.log_observer = logs.observer(self.config.log)
         except ConfigError as error:
             _refuse(str(error))
         except OSError as error:
@@ -212,8 +214,6 @@ class Options(usage.Options):
         elsewhere = any(self.parent.get(name) for name in ("logger", "logfile", "syslog"))
         if not self.parent.get("nodaemon") and self.config.log.file is None and not elsewhere:
             _refuse(f"{self.config.path}: log.file: a daemon has no stderr: set it, or start with twistd -n")
-        if not elsewhere:
-            self.parent["logger"] = lambda: log_observer
         if self.parent.get("nodaemon") and self.parent.get("pidfile") == "twistd.pid":
             self.parent["pidfile"] = ""  # twistd's default, in whatever folder this happens to be
 
@@ -221,9 +221,16 @@ class Options(usage.Options):
 class Daemon(Service):
     """`Warmside` as one of twistd's services."""
 
-    def __init__(self, warmside: Warmside, reactor: Any) -> None:
+    def __init__(self, warmside: Warmside, reactor: Any, log_observer: ILogObserver) -> None:
         self._warmside = warmside
         self._reactor = reactor
+        self._log_observer = log_observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join twistd's application, and have it log where the configuration says; its own default is stdout."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._log_observer)
 
     def privilegedStartService(self) -> None:
         """Listen; a port that can't be had ends the process with exit status 2."""
@@ -250,7 +257,7 @@ def makeService(options: Options) -> Daemon:
     from twisted.internet import reactor
 
     try:
-        return Daemon(Warmside(options.config, reactor, shared=False), reactor)
+        return Daemon(Warmside(options.config, reactor, shared=False), reactor, options.log_observer)
     except ConfigError as error:
         _refuse(str(error))
 

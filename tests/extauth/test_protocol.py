@@ -1,0 +1,159 @@
+"""The extauth protocol: every frame gets one answer, in order, whatever is in it."""
+
+from struct import pack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+
+from warmside.extauth.authorities import Answer, IAuthority, RefusingAuthority
+from warmside.extauth.protocol import NO, YES, ExtauthProtocol
+from warmside.extauth.questions import MalformedQuestion, Question
+from warmside.onetime import StoreError
+
+
+class Recorder(RefusingAuthority):
+    """Says yes to the password ``pass:word``, and remembers what it was asked; ``later`` answers slowly."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.pending: list[Deferred[bool]] = []
+
+    def auth(self, user: str, host: str, password: bytes) -> Answer:  # type: ignore[override]
+        self.asked.append((user, host, password))
+        if user == "later":
+            self.pending.append(Deferred())
+            return self.pending[-1]
+        if user == "broken":
+            raise StoreError("the store failed")
+        return password == b"pass:word"
+
+
+def frame(payload: bytes) -> bytes:
+    return pack("!H", len(payload)) + payload
+
+
+def connected(authority: IAuthority) -> tuple[ExtauthProtocol, StringTransport]:
+    protocol = ExtauthProtocol(lambda: authority)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    return protocol, transport
+
+
+def answers(*payloads: bytes, authority: IAuthority | None = None) -> list[bytes]:
+    protocol, transport = connected(authority or Recorder())
+    protocol.dataReceived(b"".join(map(frame, payloads)))
+    value = transport.value()
+    return [value[at : at + 4] for at in range(0, len(value), 4)]
+
+
+def test_a_password_may_hold_colons() -> None:
+    assert answers(b"auth:juliet:example.org:pass:word", b"auth:juliet:example.org:pass") == [YES, NO]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b":",
+        b"auth",
+        b"auth:juliet",
+        b"auth:juliet:example.org",
+        b"auth::example.org:pass:word",
+        b"auth:juliet::pass:word",
+        b"auth:\xff\xfe:example.org:pass:word",
+        b"isuser:juliet",
+        b"isuser:juliet:example.org:more",
+        b"setpass:juliet:example.org:pass:word",
+        b"tryregister:juliet:example.org:pass:word",
+        b"removeuser:juliet:example.org",
+        b"removeuser3:juliet:example.org:pass:word",
+        b"certauth:juliet:example.org:CERT",
+        b"selfdestruct:juliet:example.org",
+        b"AUTH:juliet:example.org:pass:word",
+        b"\0" * 65535,
+        b"auth:juliet:example.org:" + b"x" * 65000,
+    ],
+)
+def test_what_grants_nothing_is_refused_and_the_next_question_answered(payload: bytes) -> None:
+    assert answers(payload, b"auth:juliet:example.org:pass:word") == [NO, YES]
+
+
+def test_a_password_need_not_be_utf_8() -> None:
+    recorder = Recorder()
+    assert answers(b"auth:juliet:example.org:\xff:\xfe", authority=recorder) == [NO]
+    assert recorder.asked == [("juliet", "example.org", b"\xff:\xfe")]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 7))
+def test_frames_cut_anywhere_are_answered_one_for_one(payloads: list[bytes], size: int) -> None:
+    protocol, transport = connected(Recorder())
+    stream = b"".join(map(frame, [*payloads, b"auth:juliet:example.org:pass:word"]))
+    for at in range(0, len(stream), size):
+        protocol.dataReceived(stream[at : at + size])
+    assert len(transport.value()) == 4 * (len(payloads) + 1)
+    assert transport.value().endswith(YES)
+
+
+def test_a_slow_answer_keeps_its_place() -> None:
+    recorder = Recorder()
+    protocol, transport = connected(recorder)
+    protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
+    protocol.dataReceived(frame(b"auth:juliet:example.org:wrong"))
+    assert transport.value() == b""
+    recorder.pending[0].callback(False)
+    assert transport.value() == NO + YES + NO
+
+
+def test_half_a_frame_holds_nothing_back() -> None:
+    protocol, transport = connected(Recorder())
+    protocol.dataReceived(frame(b"auth:juliet:example.org:pass:word") + b"\x00")
+    assert transport.value() == YES
+
+
+def test_reading_stops_while_too_much_waits() -> None:
+    recorder = Recorder()
+    protocol, transport = connected(recorder)
+    protocol.dataReceived(frame(b"auth:later:example.org:x"))
+    question = frame(b"auth:juliet:example.org:pass:word")
+    count = 300_000 // len(question)
+    protocol.dataReceived(question * count)
+    assert transport.producerState == "paused"
+    recorder.pending[0].callback(True)
+    assert transport.producerState == "producing"
+    assert transport.value() == YES * (count + 1)
+
+
+def test_a_failure_of_an_authority_is_a_refusal_and_logged_without_the_password() -> None:
+    logged: list[str] = []
+    observer = lambda event: logged.append(str(event))  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    try:
+        recorder = Recorder()
+        protocol, transport = connected(recorder)
+        protocol.dataReceived(frame(b"auth:broken:example.org:geheim") + frame(b"auth:later:example.org:geheim"))
+        recorder.pending[0].errback(ValueError("unforeseen"))
+        protocol.dataReceived(frame(b"auth:juliet:example.org:pass:word"))
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert transport.value() == NO + NO + YES
+    assert any("the store failed" in line for line in logged)
+    assert not any("geheim" in line for line in logged)
+
+
+def test_only_true_is_yes() -> None:
+    class Odd(RefusingAuthority):
+        def auth(self, user: str, host: str, password: bytes) -> Answer:  # type: ignore[override]
+            return 1  # type: ignore[return-value]
+
+    assert answers(b"auth:juliet:example.org:x", authority=Odd()) == [NO]
+
+
+def test_a_question_shows_no_password() -> None:
+    assert "geheim" not in repr(Question.parse(b"auth:juliet:example.org:geheim"))
+    with pytest.raises(MalformedQuestion) as malformed:
+        Question.parse(b"geheim:juliet:example.org:geheim")
+    assert "geheim" not in str(malformed.value)

@@ -1,0 +1,145 @@
+"""A plain BOSH client: one request after the other over one kept connection, standard library only.
+
+It stands for whatever attaches to a warm session, and it is the classic five-request login. It
+shares no code with warmside, so that what it finds is not warmside's own opinion.
+"""
+
+import http.client
+import random
+import time
+from base64 import b64encode
+from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
+
+CLIENT = "{jabber:client}"
+NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+SASL = f"{{{NS_SASL}}}"
+
+
+class Refused(Exception):
+    """The server refused the password; the text is the condition."""
+
+
+class Terminated(Exception):
+    """The connection manager ended the session; the text is the condition."""
+
+
+def element(name: str, namespace: str = "jabber:client", **attributes: str) -> Element:
+    """An element that declares its namespace as browsers do: ejabberd knows no prefixes for stanzas."""
+    return Element(name, {"xmlns": namespace, **attributes})
+
+
+class BoshClient:
+    """One BOSH session at a time on one connection."""
+
+    def __init__(self, port: int, host: str = "example.org", path: str = "/bosh") -> None:
+        self.host = host
+        self.path = path
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.sid = ""
+        self.rid = 0
+        self.jid = ""
+        self.arrived: list[Element] = []
+        self.requests = 0
+
+    def __del__(self) -> None:
+        self.close()
+
+    def log_in(self, user: str, password: str) -> str:
+        """The classic login: create, auth, restart, bind, each waited for. Returns the full JID."""
+        self.sid = ""
+        self.rid = random.randrange(1, 2**40)
+        attributes = {"to": self.host, "wait": "1", "hold": "1", "ver": "1.6", "xmpp:version": "1.0"}
+        created = self.post(attributes)
+        self.sid = created.get("sid", "")
+        auth = element("auth", NS_SASL, mechanism="PLAIN")
+        auth.text = b64encode(f"\0{user}\0{password}".encode()).decode()
+        self.arrived.clear()
+        self.send(auth)
+        answer = self.await_element(lambda each: each.tag.startswith(SASL))
+        if answer.tag != f"{SASL}success":
+            raise Refused(answer[0].tag.rpartition("}")[2])
+        self.post({"to": self.host, "xmpp:restart": "true"})
+        bind = element("iq", type="set", id="bind")
+        bind.append(element("bind", "urn:ietf:params:xml:ns:xmpp-bind"))
+        self.send(bind)
+        bound = self.await_element(lambda each: each.get("id") == "bind")
+        self.jid = bound[0][0].text or ""
+        self.arrived.clear()
+        return self.jid
+
+    def attach(self, session: dict[str, object]) -> "BoshClient":
+        """Take over a session from what ``POST /warm`` replied."""
+        self.jid, self.sid, self.rid = str(session["jid"]), str(session["sid"]), int(str(session["rid"]))
+        return self
+
+    def send(self, *stanzas: Element) -> list[Element]:
+        """Send stanzas; returns what came with the response."""
+        return list(self.post({}, *stanzas))
+
+    def post(self, attributes: dict[str, str], *stanzas: Element) -> Element:
+        """One request with the next rid; returns its response's body element."""
+        body = element("body", "http://jabber.org/protocol/httpbind", rid=str(self.rid), **attributes)
+        body.set("xmlns:xmpp", "urn:xmpp:xbosh")
+        if self.sid:
+            body.set("sid", self.sid)
+        body.extend(stanzas)
+        self.rid += 1
+        self.requests += 1
+        self.connection.request("POST", self.path, tostring(body), {"Content-Type": "text/xml; charset=utf-8"})
+        response = self.connection.getresponse()
+        data = response.read()
+        if response.status != 200:
+            raise Terminated(f"HTTP {response.status}")
+        answer = fromstring(data)
+        if answer.get("type") == "terminate" and attributes.get("type") != "terminate":
+            raise Terminated(answer.get("condition", ""))
+        self.arrived.extend(answer)
+        return answer
+
+    def await_element(self, wanted, within: float = 20) -> Element:  # type: ignore[no-untyped-def]
+        """The first element that arrived, or arrives, and is wanted."""
+        deadline = time.monotonic() + within
+        while True:
+            for each in self.arrived:
+                if wanted(each):
+                    self.arrived.remove(each)
+                    return each
+            if time.monotonic() > deadline:
+                raise AssertionError("the element did not arrive")
+            self.post({})
+
+    def ask(self, payload: Element, to: str | None = None, kind: str = "get") -> Element:
+        """Send an iq; returns its answer."""
+        iq = element("iq", type=kind, id=f"q{random.randrange(10**9)}")
+        if to:
+            iq.set("to", to)
+        iq.append(payload)
+        self.send(iq)
+        return self.await_element(lambda each: each.get("id") == iq.get("id"))
+
+    def ping(self) -> bool:
+        """Whether the server answers a ping (XEP-0199)."""
+        return self.ask(element("ping", "urn:xmpp:ping"), to=self.host).get("type") == "result"
+
+    def presence(self, **attributes: str) -> list[Element]:
+        """Send presence."""
+        return self.send(element("presence", **attributes))
+
+    def message(self, to: str, text: str) -> None:
+        """Send a chat message."""
+        message = element("message", to=to, type="chat")
+        SubElement(message, "body").text = text
+        self.send(message)
+
+    def await_message(self) -> str:
+        """The text of the next message with a body."""
+        message = self.await_element(lambda each: each.find(f"{CLIENT}body") is not None)
+        return message.findtext(f"{CLIENT}body") or ""
+
+    def terminate(self) -> None:
+        """End the session."""
+        self.post({"type": "terminate"})
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()

@@ -1,0 +1,204 @@
+"""Real parts for tests: an ejabberd with warmside as its extauth program, from the sample files.
+
+The samples are taken as they stand; only ports, paths and what a test asks for is exchanged.
+"""
+
+import base64
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from private_ejabberd import PrivateEjabberd, free_port
+
+from tests.real.boshclient import BoshClient
+
+ROOT = Path(__file__).resolve().parents[2]
+WARMSIDE = Path(sys.executable).with_name("warmside")
+TWISTD = Path(sys.executable).with_name("twistd")
+ADMIN = "webapp"
+PASSWORD = "correct horse"
+HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
+
+
+class Reply(NamedTuple):
+    """An HTTP reply."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def exchanged(text: str, *pairs: tuple[str, str]) -> str:
+    """The text with each first string exchanged for the second; each has to be there."""
+    for old, new in pairs:
+        assert old in text, f"{old!r} is not in the sample"
+        text = text.replace(old, new)
+    return text
+
+
+def basic(name: str = ADMIN, password: str = PASSWORD) -> str:
+    """The value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def until(what: Callable[[], Any], within: float = 20) -> Any:
+    """Wait until something is true; returns what it is."""
+    deadline = time.monotonic() + within
+    while not (result := what()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.05)
+    return result
+
+
+class Site:
+    """An HTTP client for warmside's interface."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def warm(self, accept: str = "application/json", /, **fields: object) -> Reply:
+        """``POST /warm`` as the admin, with JSON."""
+        headers = {"Authorization": basic(), "Accept": accept, "Content-Type": "application/json"}
+        return self.request("POST", "/warm", json.dumps(fields).encode(), headers)
+
+    def serves(self) -> bool:
+        """Whether ``/health`` answers."""
+        try:
+            return self.request("GET", "/health").status == 200
+        except OSError:
+            return False
+
+
+class Server(Site):
+    """An ejabberd in a folder of its own, with warmside as its extauth program.
+
+    :param yml: exchanges in ``etc/ejabberd.yml``; ``toml``: text appended to ``etc/warmside.toml``.
+    """
+
+    def __init__(
+        self, folder: Path, *yml: tuple[str, str], toml: str = "", listeners: str = "", program: str | None = None
+    ) -> None:
+        super().__init__(free_port())
+        self.folder = folder
+        self.bosh = free_port()
+        self.api = free_port()
+        self.toml = folder / "warmside.toml"
+        self.admins = folder / "admins"
+        self.store = folder / "runtime" / "private" / "passwords.sqlite"
+        self.users = folder / "state" / "users.sqlite"
+        self.admins.write_text(f"{ADMIN}:{HASH}\n")
+        self.toml.write_text(self.sample_toml() + toml)
+        api = (
+            f'  - port: {self.api}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'
+            "    request_handlers:\n      /api: mod_http_api\n"
+        )
+        permissions = 'api_permissions:\n  tests:\n    who:\n      - ip: 127.0.0.0/8\n    what: "*"\n'
+        text = exchanged(
+            (ROOT / "etc/ejabberd.yml").read_text(),
+            ("port: 5282", f"port: {self.bosh}"),
+            ("port: 5222\n", f'port: {free_port()}\n    ip: "127.0.0.1"\n'),
+            (
+                "/opt/warmside/bin/warmside extauth --config /etc/warmside/warmside.toml",
+                program or f"{WARMSIDE} extauth --config {self.toml}",
+            ),
+            ("listen:\n", permissions + "listen:\n" + api + listeners),
+            ("modules:\n", "modules:\n  mod_http_api: {}\n  mod_admin_extra: {}\n"),
+            *yml,
+        )
+        self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh)
+
+    def sample_toml(self) -> str:
+        """The sample configuration with this server's ports and paths."""
+        return exchanged(
+            (ROOT / "etc/warmside.toml").read_text(),
+            ('"/etc/warmside/admins"', f'"{self.admins}"'),
+            ('# listen = "tcp:5281:interface=127.0.0.1"', f'listen = "tcp:{self.port}:interface=127.0.0.1"'),
+            ('# url = "http://127.0.0.1:5282/bosh"', f'url = "http://127.0.0.1:{self.bosh}/bosh"', ),
+        )  # fmt: skip
+
+    def attached(self, jid: str, **fields: object) -> BoshClient:
+        """Warm a session whose requests are held for a second at most, and attach to it."""
+        reply = self.warm(jid=jid, **{"wait": 1} | fields)
+        assert reply.status == 200, reply.body
+        return BoshClient(self.bosh, jid.partition("@")[2]).attach(reply.json())
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of warmside's processes: folders of their own."""
+        return dict(os.environ) | {
+            "RUNTIME_DIRECTORY": str(self.folder / "runtime"),
+            "STATE_DIRECTORY": str(self.folder / "state"),
+        }
+
+    def start(self, *, serving: bool = True) -> "Server":
+        """Start ejabberd, and wait for warmside."""
+        self.ejabberd.start(environ=self.environ)
+        if serving:
+            until(self.serves)
+        return self
+
+    def stop(self) -> None:
+        """Stop ejabberd, and with it warmside."""
+        self.ejabberd.stop()
+
+    def command(self, name: str, **arguments: object) -> Any:
+        """Run one of ejabberd's commands."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
+        connection.request("POST", f"/api/{name}", json.dumps(arguments), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        assert response.status == 200, (name, response.status, body)
+        return json.loads(body)
+
+    def connected(self) -> int:
+        """How many users are connected."""
+        answer = self.command("connected_users_number")
+        return int(answer["num_sessions"] if isinstance(answer, dict) else answer)
+
+    def programs(self) -> list[int]:
+        """Process IDs of warmside's copies under this ejabberd."""
+        marker = str(self.toml)
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                except OSError:
+                    continue
+                if marker in command and "extauth" in command and "python" in command[0]:
+                    found.append(int(entry.name))
+        return found
+
+    def output(self) -> str:
+        """What ejabberd and warmside have logged."""
+        return (self.folder / "ejabberd" / "output.log").read_text()
+
+
+def run(*command: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end with captured output."""
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=60, **options
+    )

@@ -1,0 +1,203 @@
+"""The main job against a real ejabberd that was started from the sample files."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import time
+from xml.etree.ElementTree import SubElement
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.real.boshclient import BoshClient, Refused, element
+from tests.real.parts import Server, basic, until
+from warmside.onetime.sqlite import SQLiteStore
+
+
+def mint(server: Server, bare: str, lifetime: float = 30) -> str:
+    """A one-time password, minted in the store that the server uses."""
+    store = SQLiteStore(server.store)
+    minted: list[str] = []
+    Deferred.fromCoroutine(store.mint(bare, lifetime)).addCallback(lambda password: minted.append(password.text))
+    Deferred.fromCoroutine(store.close())
+    return minted[0]
+
+
+def log_in(server: Server, user: str, password: str) -> BoshClient:
+    client = BoshClient(server.bosh)
+    client.log_in(user, password)
+    return client
+
+
+def test_a_session_for_a_user_without_a_password_answers_a_ping(server: Server) -> None:
+    reply = server.warm(jid="juliet@example.org")
+    assert reply.status == 200, reply.body
+    session = reply.json()
+    assert re.fullmatch(r"juliet@example\.org/.+", session["jid"])
+    client = BoshClient(server.bosh).attach(session)
+    assert client.ping()
+    client.terminate()
+
+
+def test_a_message_sent_between_warm_and_attach_arrives_on_attach(server: Server) -> None:
+    romeo = server.attached("romeo@example.org")
+    session = server.warm(jid="juliet@example.org/balcony", wait=1).json()
+    assert session["jid"] == "juliet@example.org/balcony"
+    romeo.message(session["jid"], "But soft!")
+    juliet = BoshClient(server.bosh).attach(session)
+    assert juliet.await_message() == "But soft!"
+    juliet.terminate()
+    romeo.terminate()
+
+
+def test_the_user_named_is_the_user_bound_whatever_the_spelling(server: Server) -> None:
+    session = server.warm(jid="JULIET@Example.ORG/Garden").json()
+    assert session["jid"] == "juliet@example.org/Garden"
+    BoshClient(server.bosh).attach(session).terminate()
+
+
+def test_a_one_time_password_logs_in_once(server: Server) -> None:
+    password = mint(server, "juliet@example.org")
+    log_in(server, "juliet", password).terminate()
+    with pytest.raises(Refused, match="not-authorized"):
+        log_in(server, "juliet", password)
+
+
+def test_a_one_time_password_is_no_good_for_another_user_and_not_used_up_by_him(server: Server) -> None:
+    password = mint(server, "juliet@example.org")
+    with pytest.raises(Refused):
+        log_in(server, "romeo", password)
+    log_in(server, "juliet", password).terminate()
+
+
+def test_a_one_time_password_ends_with_its_lifetime(server: Server) -> None:
+    password = mint(server, "laurence@example.org", lifetime=0.2)
+    time.sleep(0.3)
+    with pytest.raises(Refused):
+        log_in(server, "laurence", password)
+
+
+def test_a_warm_session_leaves_no_password_behind(server: Server) -> None:
+    client = server.attached("juliet@example.org")
+    assert client.ping()
+    client.terminate()
+    assert left_in_store(server, "juliet@example.org") == 0
+
+
+def left_in_store(server: Server, bare: str) -> int:
+    counted: list[int] = []
+    store = SQLiteStore(server.store)
+    Deferred.fromCoroutine(store.revoke_all(bare)).addCallback(counted.append)
+    Deferred.fromCoroutine(store.close())
+    return counted[0]
+
+
+def test_failed_logins_leave_nobody_connected(server: Server) -> None:
+    server.command("register", user="paris", host="example.org", password="county")
+    before = server.connected()
+    for _ in range(5):
+        reply = server.warm(jid="paris@example.org", password="wrong")
+        assert (reply.status, reply.json()["type"]) == (403, "urn:warmside:password-refused")
+        assert server.warm(jid="juliet@nowhere.example").status == 502
+    until(lambda: server.connected() == before)
+
+
+def test_ordinary_users_go_on_logging_in_with_their_own_passwords(server: Server) -> None:
+    server.command("register", user="nurse", host="example.org", password="angelica")
+    client = log_in(server, "nurse", "angelica")
+    assert client.ping()
+    client.terminate()
+    with pytest.raises(Refused):
+        log_in(server, "nurse", "wrong")
+    session = server.warm(jid="nurse@example.org", password="angelica").json()
+    BoshClient(server.bosh).attach(session).terminate()
+
+
+def test_callers_who_hang_up_leave_nobody_connected(server: Server) -> None:
+    body = json.dumps({"jid": "mercutio@example.org"}).encode()
+    head = (
+        f"POST /warm HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    before = server.connected()
+    for milliseconds in range(12):
+        with socket.create_connection(("127.0.0.1", server.port)) as caller:
+            caller.sendall(head.encode() + body)
+            time.sleep(milliseconds / 1000)
+            # Closing with unread or undelivered data resets the connection, as a killed caller would.
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    time.sleep(0.5)
+    delivered = until(lambda: server.connected() - before <= 4 and server.connected() - before + 1)
+    # Those whose reply was on its way already can't be told from others; they go with inactivity.
+    assert delivered <= 5
+    assert left_in_store(server, "mercutio@example.org") == 0
+
+
+def test_an_offline_user_gets_her_messages_and_contact_requests_when_she_comes_back(server: Server) -> None:
+    rosaline = server.attached("rosaline@example.org")
+    rosaline.presence()
+    rosaline.terminate()
+    until(lambda: not any(jid.startswith("rosaline@") for jid in server.command("connected_users")))
+    romeo = server.attached("romeo@example.org")
+    romeo.presence()
+    romeo.message("rosaline@example.org", "Where are you?")
+    romeo.presence(to="rosaline@example.org", type="subscribe")
+    assert romeo.ping()
+    romeo.terminate()
+    rosaline = server.attached("rosaline@example.org")
+    rosaline.presence()
+    assert rosaline.await_message() == "Where are you?"
+    request = rosaline.await_element(lambda each: each.get("type") == "subscribe")
+    assert request.get("from") == "romeo@example.org"
+    rosaline.terminate()
+
+
+def test_a_user_who_was_never_warmed_does_not_exist(server: Server) -> None:
+    romeo = server.attached("romeo@example.org")
+    romeo.message("nobody@example.org", "Hello?")
+    bounced = romeo.await_element(lambda each: each.get("type") == "error")
+    assert bounced.get("from") == "nobody@example.org"
+    romeo.terminate()
+
+
+def test_a_password_set_through_a_warm_session_is_good_for_nothing(server: Server) -> None:
+    client = server.attached("juliet@example.org")
+    query = element("query", "jabber:iq:register")
+    SubElement(query, "username").text = "juliet"
+    SubElement(query, "password").text = "capulet1"
+    assert client.ask(query, to="example.org", kind="set").get("type") == "error"
+    client.terminate()
+    with pytest.raises(Refused):
+        log_in(server, "juliet", "capulet1")
+
+
+def test_a_killed_program_is_started_again_and_the_next_session_is_warmed(server: Server) -> None:
+    killed = until(lambda: len(server.programs()) == 2 and server.programs())
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(set(server.programs()) - set(killed)) == 2)
+    until(server.serves)
+
+    def warmed() -> bool:
+        try:
+            reply = server.warm(jid="juliet@example.org")
+        except (OSError, http.client.HTTPException):
+            return False
+        if reply.status == 200:
+            BoshClient(server.bosh).attach(reply.json()).terminate()
+        return reply.status == 200
+
+    until(warmed)
+
+
+def test_nothing_secret_is_in_any_log(server: Server) -> None:
+    session = server.warm(jid="juliet@example.org").json()
+    assert server.warm(jid="nurse@example.org", password="a-wrong-secret").status == 403
+    BoshClient(server.bosh).attach(session).terminate()
+    logged = server.output()
+    assert "warmed juliet@example.org/" in logged
+    for secret in (session["sid"], "warmside-otp-", "a-wrong-secret", "correct horse"):
+        assert secret not in logged

@@ -1,0 +1,114 @@
+"""The configuration file: its defaults, and every kind of wrong file."""
+
+from pathlib import Path
+
+import pytest
+
+from warmside.config import Config, ConfigError, load
+
+ADMINS = '[admins]\nfile = "/etc/warmside/admins"\n'
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "warmside.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_every_key_but_the_admins_has_a_default(tmp_path: Path) -> None:
+    config = read(tmp_path, ADMINS)
+    assert config.http.listen == ("tcp:5281:interface=127.0.0.1",)
+    assert config.bosh.url == "http://127.0.0.1:5282/bosh"
+    assert (config.bosh.timeout, config.bosh.connections) == (10, 8)
+    assert (config.passwords.store, config.passwords.lifetime) == ("sqlite", 30)
+    assert config.extauth.users == "known"
+    assert config.policy.allows("juliet@example.org", "example.org")
+    assert not config.policy.allows("admin@example.org", "example.org")
+    assert (config.log.file, config.log.format, config.insecure) == (None, "text", False)
+
+
+def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
+    sample = (Path(__file__).parents[1] / "etc/warmside.toml").read_text()
+    lines = [line[2:] if line.startswith("# ") and " = " in line else line for line in sample.splitlines()]
+    optional = ("ca_file", "public_url", "users_file", 'file = "/var/log', 'url = "http://127.0.0.1:5283')
+    kept = [line for line in lines if not line.startswith(optional) and '[host."example.net"]' not in line]
+    shown, default = read(tmp_path, "\n".join(kept)), read(tmp_path, ADMINS)
+    assert shown == default
+
+
+def test_a_host_has_the_common_settings_where_it_has_none_of_its_own(tmp_path: Path) -> None:
+    text = ADMINS + '[bosh]\ntimeout = 3\n[host."Example.ORG"]\nurl = "https://bosh.example.org/"\n'
+    config = read(tmp_path, text)
+    assert config.bosh_for("example.org").url == "https://bosh.example.org/"
+    assert config.bosh_for("example.org").timeout == 3
+    assert config.bosh_for("example.net") == config.bosh
+
+
+def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
+    text = ADMINS + '[policy]\nhosts = ["Example.org"]\nusers = ["*@example.org"]\nprotected = ["boss@*"]\n'
+    policy = read(tmp_path, text).policy
+    assert policy.allows("juliet@example.org", "example.org")
+    assert not policy.allows("juliet@example.net", "example.net")
+    assert not policy.allows("boss@example.org", "example.org")
+    assert policy.allows("admin@example.org", "example.org")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ("", "admins.file", "hash-password"),
+        (ADMINS + "[htp]\n", "htp", "did you mean http?"),
+        (ADMINS + "[http]\nlistn = 1\n", "http.listn = 1", "did you mean http.listen?"),
+        (ADMINS + '[http]\nlisten = "5281"\n', 'http.listen = "5281"', "tcp:5281:interface"),
+        (ADMINS + '[http]\nlisten = "tcp:99999:interface=127.0.0.1"\n', "http.listen", "no port 99999"),
+        (ADMINS + '[http]\nlisten = "tcp:5281"\n', 'http.listen = "tcp:5281"', "insecure = true"),
+        (ADMINS + '[http]\nlisten = "tcp:5281:interface=0.0.0.0"\n', "http.listen", "plain http"),
+        (ADMINS + "[http]\nlisten = []\n", "http.listen = []", "endpoint string"),
+        (ADMINS + "[http]\nlisten = [1]\n", "http.listen = [1]", "list of texts"),
+        (ADMINS + "http = 1\n", "admins.http = 1", "no such key"),
+        ("http = 1\n" + ADMINS, "http = 1", "write [http]"),
+        (ADMINS + '[bosh]\nurl = "ftp://x/"\n', 'bosh.url = "ftp://x/"', "http://127.0.0.1:5282/bosh"),
+        (ADMINS + '[bosh]\nurl = "http://[x/"\n', "bosh.url", "connection manager"),
+        (ADMINS + '[bosh]\nurl = "http://example.org/"\n', "bosh.url", "use https"),
+        (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "no such file"),
+        (ADMINS + '[bosh]\nca_file = "relative"\n', "bosh.ca_file", "absolute"),
+        (ADMINS + "[bosh]\ntimeout = 0\n", "bosh.timeout = 0", "from 0.1 to 300"),
+        (ADMINS + "[bosh]\ntimeout = true\n", "bosh.timeout = true", "number"),
+        (ADMINS + "[bosh]\nconnections = 0\n", "bosh.connections = 0", "from 1 to 1000"),
+        (ADMINS + '[passwords]\nstore = "mysql"\n', 'passwords.store = "mysql"', "sqlite:///PATH"),
+        (ADMINS + '[passwords]\nlifetime = "30"\n', 'passwords.lifetime = "30"', "number"),
+        (ADMINS + '[extauth]\nusers = "all"\n', 'extauth.users = "all"', '"known", "none", "any"'),
+        (ADMINS + '[policy]\nhosts = ["a b"]\n', 'policy.hosts = "a b"', "domain name"),
+        (ADMINS + '[policy]\nusers = ["juliet"]\n', 'policy.users = "juliet"', "LOCAL@HOST"),
+        (ADMINS + '[log]\nformat = "xml"\n', 'log.format = "xml"', '"text", "json"'),
+        (ADMINS + '[host."a b"]\ntimeout = 1\n', 'host."a b"', "domain name"),
+        (ADMINS + '[host."example.org"]\nspeed = 1\n', "host.example.org.speed", "no such key"),
+        ("insecure = 1\n" + ADMINS, "insecure = 1", "true or false"),
+        (ADMINS + '[extauth]\nprogram = "/bin/x"\n', "extauth.program", "can't do that yet"),
+        ("[admins\n", "not TOML", "line 1"),
+    ],
+)
+def test_a_wrong_file_ends_in_one_message_that_names_the_key(tmp_path: Path, text: str, key: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        read(tmp_path, text)
+    message = str(wrong.value)
+    assert message.startswith(f"{tmp_path}/warmside.toml: ")
+    assert key in message
+    assert hint in message
+    assert "\n" not in message
+
+
+def test_a_store_that_is_not_there_yet_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not there yet") as wrong:
+        read(tmp_path, ADMINS + '[passwords]\nstore = "redis://:geheim@localhost"\n')
+    assert "geheim" not in str(wrong.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: it can't be read: No such file"):
+        load(tmp_path / "none.toml")
+
+
+def test_insecure_allows_plain_http(tmp_path: Path) -> None:
+    text = "insecure = true\n" + ADMINS + '[http]\nlisten = "tcp:5281"\n[bosh]\nurl = "http://example.org/"\n'
+    assert read(tmp_path, text).insecure

@@ -1,0 +1,85 @@
+"""JIDs and patterns of them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from warmside.jids import InvalidJID, Pattern, prepare
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("juliet@example.org", "juliet@example.org"),
+        ("JULIET@Example.ORG/Balcony", "juliet@example.org/Balcony"),
+        ("ｊuliet@example.org", "juliet@example.org"),
+        ("juliet@example.org.", "juliet@example.org"),
+        ("juliet@example.org/a/b@c", "juliet@example.org/a/b@c"),
+        ("straße@example.org", "strasse@example.org"),
+    ],
+)
+def test_a_jid_is_prepared(text: str, full: str) -> None:
+    assert prepare(text).full() == full
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "example.org",
+        "@example.org",
+        "juliet@",
+        "juliet@..",
+        "juliet@a..b",
+        "juliet@exa mple.org",
+        "jul iet@example.org",
+        "juliet@example.org/",
+        "juliet@example.org/\x07",
+        "a" * 1024 + "@example.org",
+        "juliet@" + "a." * 600 + "org",
+        "juliet@example.org/" + "ü" * 512,
+        "\u00ad@example.org",
+        "juliet@-",
+        "juliet@example.org\n",
+        "x" * 100_000,
+    ],
+)
+def test_what_is_no_jid_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(InvalidJID) as refused:
+        prepare(text)
+    assert not text or text not in str(refused.value)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_prepared_or_refused(text: str) -> None:
+    try:
+        jid = prepare(text)
+    except InvalidJID:
+        return
+    assert jid.user
+    assert prepare(jid.full()).full() == jid.full(), "preparing twice changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "bare", "matches"),
+    [
+        ("*", "juliet@example.org", True),
+        ("admin@*", "admin@example.org", True),
+        ("ADMIN@Example.org", "admin@example.org", True),
+        ("admin@*", "administrator@example.org", False),
+        ("admin*@example.org", "administrator@example.org", True),
+        ("*@example.org", "juliet@example.org.evil", False),
+        ("*@*.example.org", "juliet@a.b.example.org", True),
+        ("*@*.example.org", "juliet@example.org", False),
+        ("a.c@example.org", "abc@example.org", False),
+        ("*@my-*", "juliet@my-host", True),
+    ],
+)
+def test_a_pattern_means_what_it_says(pattern: str, bare: str, matches: bool) -> None:
+    assert Pattern.parse(pattern).matches(bare) is matches
+
+
+@pytest.mark.parametrize("text", ["", "juliet", "example.org", "@example.org", "juliet@", "a@b@c", "a@b/c", "a b@c"])
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    with pytest.raises(InvalidJID):
+        Pattern.parse(text)
