@@ -19,6 +19,7 @@ NS_PING = "urn:xmpp:ping"
 
 BIND_ID = "warmside-bind"
 FENCE_ID = "warmside-fence"
+MOST_FENCES = 3
 
 WRONG_CREDENTIALS = frozenset({"not-authorized", "account-disabled", "credentials-expired"})
 """SASL failures that are about the credentials; all others are about the server."""
@@ -30,8 +31,8 @@ class Login:
     Feed it with `receive` (and `worked`), send what it returns, until it is `done`.
 
     :param parallel: how many requests may be under way at once.
-    :param eager: restart the stream before ``<success/>`` was seen, when the manager is one that
-        processes requests strictly in order. Saves a round trip while the server asks its extauth program.
+    :param eager: restart the stream before ``<success/>`` was seen, when the manager says that it
+        restarts streams in order. Saves a round trip while the server asks its extauth program.
     :param bind: bind a resource; without, the login is done when the user is authenticated.
     """
 
@@ -63,13 +64,14 @@ class Login:
         self._restarted_features = False
         self._bind_sent = False
         self._fences = 0
+        self._fence_answers_due = 0
 
     @property
     def done(self) -> bool:
         """Whether a resource is bound and no request is outstanding."""
         if self._only_authenticate:
             return self._authenticated
-        return self.jid is not None and not self.session.outstanding
+        return self.jid is not None and not self.session.outstanding and not self._fence_answers_due
 
     def start(self) -> list[Request]:
         """The first request. A one-time password can only use PLAIN, so its ``<auth/>`` goes along."""
@@ -107,8 +109,8 @@ class Login:
                     self._read_sasl(name, element)
                 case (_, "iq") if element.getAttribute("id") == BIND_ID and self.jid is None:
                     self._read_bound(element)
-                case (_, "iq") if element.getAttribute("id") == FENCE_ID and self._fences:
-                    pass
+                case (_, "iq") if element.getAttribute("id") == FENCE_ID and self._fence_answers_due:
+                    self._fence_answers_due -= 1
                 case _:
                     self.others.append(element)
 
@@ -171,23 +173,25 @@ class Login:
         if not session.created or self.work is not None or self.done:
             return requests
         if self.jid is not None:
-            if session.outstanding and self._room(requests):
+            if not session.outstanding:
+                requests.append(session.send())
+            elif not self._fence_answers_due and self._fences < MOST_FENCES and self._room():
                 requests.append(self._fence())
             return requests
-        if self._to_send and self._room(requests):
+        if self._to_send and self._room():
             requests.append(session.send(*self._to_send))
             self._to_send = []
-        if not self._restarted and self._may_restart() and self._room(requests):
+        if not self._restarted and self._may_restart() and self._room():
             requests.append(session.send(restart=True))
             self._restarted = True
-        if self._restarted and not self._bind_sent and self._may_bind() and self._room(requests):
+        if self._restarted and not self._bind_sent and self._may_bind() and self._room():
             requests.append(session.send(self._bind()))
             self._bind_sent = True
         if not requests and not session.outstanding:
             requests.append(session.send())
         return requests
 
-    def _room(self, requests: list[Request]) -> bool:
+    def _room(self) -> bool:
         """Whether one more request may be under way. A manager that holds more than one gets them one by one."""
         parallel = self._parallel if self.session.hold <= 1 else 1
         return self.session.room > 0 and len(self.session.outstanding) < parallel
@@ -195,8 +199,9 @@ class Login:
     def _may_restart(self) -> bool:
         if self._authenticated:
             return True
-        one_by_one = self._parallel < 2 or self.session.requests < 2 or self.session.hold != 1
-        return self._eager and self._offered and self._credentials.one_time and not one_by_one
+        session = self.session
+        in_order = session.restart_logic and session.hold == 1 and session.requests > 1 and self._parallel > 1
+        return self._eager and in_order and self._offered and self._credentials.one_time
 
     def _may_bind(self) -> bool:
         """In parallel with the restart, or, one by one, when the restarted stream's features are there."""
@@ -212,11 +217,18 @@ class Login:
         return iq
 
     def _fence(self) -> Request:
-        """A ping whose coming and answer make the manager let go of what it holds."""
+        """Pings that make the manager let go of a request that it holds when all is done.
+
+        Two of them: Prosody answers the held request with the first answer, and this one with the second.
+        """
+        pings = []
+        for _ in range(2):
+            iq = Element((NS_CLIENT, "iq"))
+            iq["type"] = "get"
+            iq["id"] = FENCE_ID
+            iq["to"] = self.session.parameters.host
+            iq.addElement((NS_PING, "ping"))
+            pings.append(iq)
         self._fences += 1
-        iq = Element((NS_CLIENT, "iq"))
-        iq["type"] = "get"
-        iq["id"] = FENCE_ID
-        iq["to"] = self.session.parameters.host
-        iq.addElement((NS_PING, "ping"))
-        return self.session.send(iq)
+        self._fence_answers_due += len(pings)
+        return self.session.send(*pings)

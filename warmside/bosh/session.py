@@ -66,6 +66,8 @@ class Session:
         self.polling: int | None = None
         self.maxpause: int | None = None
         self.ver = parameters.ver
+        self.restart_logic = False
+        """The manager restarts streams by itself and in order (``xmpp:restartlogic``), as ejabberd does."""
         self._due = self.next_rid
         self._early: dict[int, Body] = {}
         self._arrived: list[Element] = []
@@ -189,6 +191,7 @@ class Session:
         self.polling = _optional_number(attributes.get("polling"))
         self.maxpause = _optional_number(attributes.get("maxpause"))
         self._acks = "ack" in attributes
+        self.restart_logic = attributes.get((NS_XBOSH, "restartlogic")) == "true"
         major, dot, minor = attributes.get("ver", "").partition(".")
         if dot:
             self.ver = min(self.ver, (_number(major, 1), _number(minor, 0)))

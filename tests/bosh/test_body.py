@@ -1,0 +1,75 @@
+"""Bodies: what is parsed, what is refused, and that nothing from outside can break out of the XML."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.words.xish.domish import Element
+
+from warmside.bosh.body import MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, NS_XBOSH, InvalidBody, decode, encode
+
+OPEN = b"<body xmlns='http://jabber.org/protocol/httpbind'>"
+CLOSE = b"</body>"
+
+xml_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=40)
+
+
+@given(xml_text, xml_text)
+def test_whatever_text_goes_in_comes_out_again(attribute: str, text: str) -> None:
+    stanza = Element(("jabber:client", "message"))
+    stanza["id"] = attribute
+    stanza.addElement("body", content=text)
+    data = encode({"rid": "1", (NS_XBOSH, "restart"): "true"}, [stanza])
+    ET.fromstring(data)
+    body = decode(data)
+    assert body.attributes["rid"] == "1" and body.attributes[NS_XBOSH, "restart"] == "true"
+    (parsed,) = body.elements
+    assert (parsed.uri, parsed.name, parsed["id"]) == ("jabber:client", "message", attribute)
+    assert str(parsed.body) == text
+
+
+def test_text_between_stanzas_is_no_element() -> None:
+    assert [element.name for element in decode(OPEN + b" \n<presence xmlns='jabber:client'/> x" + CLOSE).elements] == [
+        "presence"
+    ]
+
+
+def test_a_hostile_namespace_stays_a_namespace_when_it_is_serialized_again() -> None:
+    (element,) = decode(OPEN + b"<x xmlns=\"a'><evil/>&amp;\"/>".replace(b"<evil/>", b"&lt;evil/>") + CLOSE).elements
+    again = ET.fromstring(element.toXml())
+    assert again.tag == "{a'><evil/>&}x"
+    assert len(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"", "well-formed"),
+        (b"Internal Server Error", "well-formed"),
+        (b"<html><body/></html>", "no BOSH body"),
+        (b"<body/>", "no BOSH body"),
+        (OPEN + CLOSE + OPEN + CLOSE, "well-formed"),
+        (OPEN, "well-formed"),
+        (b"<!DOCTYPE body [<!ENTITY a 'b'>]>" + OPEN + b"&a;" + CLOSE, "DTD"),
+        (b"<!DOCTYPE body>" + OPEN + CLOSE, "DTD"),
+        (OPEN + b"<?php evil ?>" + CLOSE, "processing instruction"),
+        (OPEN + b"<x>" * MAX_DEPTH + b"</x>" * MAX_DEPTH + CLOSE, "nested too deep"),
+        (OPEN + b"<x/>" * MAX_ELEMENTS + CLOSE, "too many elements"),
+        (OPEN + b"<x %s/>" % b" ".join(b"a%d=''" % n for n in range(101)) + CLOSE, "too many elements or attributes"),
+        (OPEN + b" " * MAX_SIZE + CLOSE, "longer"),
+        (OPEN + b"\xff" + CLOSE, "well-formed"),
+    ],
+)
+def test_what_is_no_body_is_refused_in_words(data: bytes, why: str) -> None:
+    with pytest.raises(InvalidBody, match=why):
+        decode(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
+    for candidate in (data, OPEN + data + CLOSE):
+        try:
+            decode(candidate)
+        except InvalidBody as refused:
+            assert len(str(refused)) < 100

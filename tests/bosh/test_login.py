@@ -1,0 +1,126 @@
+"""The login, whatever order a connection manager answers in."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.bosh.manager import Behaviour, Manager
+from warmside.bosh.errors import Refused
+from warmside.bosh.login import Login
+from warmside.bosh.sasl import Credentials
+from warmside.bosh.session import Parameters, Session
+from warmside.jids import prepare
+
+MOST_STEPS = 500
+
+
+def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) -> Login:
+    credentials = Credentials(prepare("juliet@example.org/r"), "secret", one_time=one_time)
+    return Login(Session(Parameters("example.org"), first_rid=100), credentials, parallel=parallel, bind=bind)
+
+
+def drive(login: Login, manager: Manager, choose: Callable[[int], int]) -> int:
+    """Run a login to its end; ``choose`` picks the next event. Returns the number of requests."""
+    sent = login.start()
+    count = len(sent)
+    manager.arriving += sent
+    for _ in range(MOST_STEPS):
+        if login.done:
+            return count
+        moves = manager.moves()
+        total = len(moves) + len(manager.leaving)
+        assert total, "nothing can happen any more, and the login is not done"
+        chosen = choose(total)
+        if chosen < len(moves):
+            moves[chosen]()
+        else:
+            requests = login.receive(*_response(manager.leaving.pop(chosen - len(moves))))
+            assert len(login.session.outstanding) <= 2
+            count += len(requests)
+            manager.arriving += requests
+    raise AssertionError("the login did not end")
+
+
+def _response(answer: tuple[int, bytes]) -> tuple[int, int, bytes]:
+    return answer[0], 200, answer[1]
+
+
+behaviours = st.builds(
+    Behaviour,
+    hold=st.integers(0, 3),
+    requests=st.just(0),
+    restart_logic=st.booleans(),
+    at_once=st.booleans(),
+    slow_authentication=st.booleans(),
+    expiries=st.integers(0, 4),
+    ack=st.booleans(),
+    messages=st.integers(0, 3),
+).map(lambda behaviour: _with_requests(behaviour))
+
+
+def _with_requests(behaviour: Behaviour) -> Behaviour:
+    behaviour.requests = behaviour.hold + 1
+    return behaviour
+
+
+@settings(max_examples=300, deadline=None)
+@given(behaviours, st.booleans(), st.sampled_from([1, 2]), st.data())
+def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request(
+    behaviour: Behaviour, one_time: bool, parallel: int, data: st.DataObject
+) -> None:
+    login, manager = new_login(one_time=one_time, parallel=parallel), Manager(behaviour)
+    drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
+    assert login.jid is not None and login.jid.full() == "juliet@example.org/r"
+    assert not login.session.outstanding and not manager.held and not manager.leaving and not manager.arriving
+    assert login.session.next_rid == manager.last + 1
+    kept = [element["id"] for element in login.others]
+    assert kept == [f"m{number}" for number in range(manager.delivered)]
+    waiting = [element["id"] for element in manager.queue]
+    assert kept + waiting == [f"m{number}" for number in range(behaviour.messages)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(behaviours, st.sampled_from([1, 2]), st.data())
+def test_a_refusal_is_a_refusal_in_every_order_of_answers(
+    behaviour: Behaviour, parallel: int, data: st.DataObject
+) -> None:
+    behaviour.accept = False
+    behaviour.restart_logic = False
+    login = new_login(parallel=parallel)
+    with pytest.raises(Refused, match="not-authorized"):
+        drive(login, Manager(behaviour), lambda total: data.draw(st.integers(0, total - 1)))
+    assert login.jid is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(behaviours, st.data())
+def test_authenticating_alone_binds_nothing(behaviour: Behaviour, data: st.DataObject) -> None:
+    login, manager = new_login(bind=False), Manager(behaviour)
+    drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
+    assert login.jid is None and not manager.restarted
+
+
+def promptly(total: int) -> int:
+    """Whatever the manager can do, it does before the client reads."""
+    return 0
+
+
+def test_on_a_manager_like_ejabberds_a_login_takes_four_requests() -> None:
+    assert drive(new_login(), Manager(Behaviour(slow_authentication=True)), promptly) <= 4
+
+
+def test_on_a_manager_like_prosodys_a_login_takes_three_requests() -> None:
+    assert drive(new_login(), Manager(Behaviour(restart_logic=False)), promptly) == 3
+
+
+def test_a_manager_that_allows_one_request_gets_one_by_one() -> None:
+    login, manager = new_login(), Manager(Behaviour(hold=0, requests=1))
+    requests = login.start()
+    while not login.done:
+        assert len(requests) == 1
+        manager.arriving += requests
+        manager.moves()[0]()
+        requests = login.receive(*_response(manager.leaving.pop()))
+    assert login.jid is not None

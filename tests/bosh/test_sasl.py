@@ -1,0 +1,114 @@
+"""SASL: the strongest mechanism on offer, and nobody who can't prove himself."""
+
+from base64 import b64encode
+
+import pytest
+from scramp import ScramMechanism
+from twisted.words.xish.domish import Element
+
+from warmside.bosh import sasl
+from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood
+from warmside.jids import prepare
+
+ALL = {"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5", "X-OAUTH2"}
+
+
+def credentials(*, one_time: bool = False, password: str = "pässword") -> sasl.Credentials:
+    return sasl.Credentials(prepare("juliet@example.org"), password, one_time)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (ALL, "SCRAM-SHA-512"),
+        (ALL - {"SCRAM-SHA-512"}, "SCRAM-SHA-256"),
+        ({"SCRAM-SHA-1", "PLAIN"}, "SCRAM-SHA-1"),
+        ({"PLAIN", "DIGEST-MD5"}, "PLAIN"),
+    ],
+)
+def test_the_users_own_password_takes_the_strongest_on_offer(offered: set[str], chosen: str) -> None:
+    assert sasl.choose(credentials(), offered).name == chosen
+
+
+def test_a_one_time_password_uses_plain_only() -> None:
+    assert sasl.choose(credentials(one_time=True), ALL).name == "PLAIN"
+    with pytest.raises(NoMechanism):
+        sasl.choose(credentials(one_time=True), ALL - {"PLAIN"})
+
+
+def test_a_mechanism_that_was_not_offered_is_never_used() -> None:
+    with pytest.raises(NoMechanism):
+        sasl.choose(credentials(), {"DIGEST-MD5", "X-OAUTH2", "scram-sha-1"})
+
+
+def test_plain_is_what_rfc_4616_says() -> None:
+    element = sasl.auth(sasl.choose(credentials(), {"PLAIN"}))
+    assert (element.uri, element.name, element["mechanism"]) == (sasl.NS_SASL, "auth", "PLAIN")
+    assert str(element) == b64encode("\0juliet\0pässword".encode()).decode()
+
+
+def server(name: str, password: str = "pässword") -> "object":
+    mechanism = ScramMechanism(name)
+    salt, stored, key, iterations = mechanism.make_auth_info(password, iteration_count=4096)
+    return mechanism.make_server(lambda user: (salt, stored, key, iterations))
+
+
+@pytest.mark.parametrize("name", sasl.SCRAM)
+def test_a_scram_exchange_ends_in_a_verified_server(name: str) -> None:
+    other = server(name)
+    exchange = sasl.choose(credentials(), {name})
+    other.set_client_first(exchange.initial().decode())  # type: ignore[attr-defined]
+    work = exchange.challenged(other.get_server_first().encode())  # type: ignore[attr-defined]
+    other.set_client_final(work().decode())  # type: ignore[attr-defined]
+    final = other.get_server_final().encode()  # type: ignore[attr-defined]
+    exchange.succeeded(final)
+
+
+def test_a_server_without_the_right_signature_is_an_impostor() -> None:
+    other = server("SCRAM-SHA-1", password="pässword")
+    exchange = sasl.choose(credentials(), {"SCRAM-SHA-1"})
+    other.set_client_first(exchange.initial().decode())  # type: ignore[attr-defined]
+    exchange.challenged(other.get_server_first().encode())()  # type: ignore[attr-defined]
+    for signature in (b"", b"v=" + b64encode(b"x" * 20), b"e=other-error"):
+        with pytest.raises(Impostor):
+            exchange.succeeded(signature)
+
+
+def test_success_before_the_exchange_was_over_is_an_impostors() -> None:
+    exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
+    exchange.initial()
+    with pytest.raises(Impostor):
+        exchange.succeeded(b"")
+
+
+@pytest.mark.parametrize(
+    "challenge", [b"", b"\xff", b"r=x,s=QUJD,i=4096", b"r=x,s=QUJD,i=0", b"r={},s=QUJD,i=10000000", b"r={},s=QUJD,i=x"]
+)
+def test_a_challenge_that_is_not_acceptable_is_refused(challenge: bytes) -> None:
+    exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
+    nonce = exchange.initial().rpartition(b"r=")[2]
+    with pytest.raises(NotUnderstood):
+        exchange.challenged(challenge.replace(b"{}", nonce + b"server"))
+
+
+def test_plain_knows_no_challenges() -> None:
+    with pytest.raises(NotUnderstood):
+        sasl.choose(credentials(), {"PLAIN"}).challenged(b"")
+
+
+@pytest.mark.parametrize(("text", "data"), [("", b""), ("=", b""), (" QUJD\n", b"ABC")])
+def test_data_is_read(text: str, data: bytes) -> None:
+    element = Element((sasl.NS_SASL, "success"), )
+    element.addContent(text)
+    assert sasl.content(element) == data
+
+
+def test_data_that_is_not_base64_is_refused() -> None:
+    element = Element((sasl.NS_SASL, "success"))
+    element.addContent("!!!")
+    with pytest.raises(NotUnderstood):
+        sasl.content(element)
+
+
+def test_credentials_show_no_password() -> None:
+    assert "pässword" not in repr(credentials())
