@@ -1,10 +1,13 @@
 """What several unit tests need."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
+from zope.interface import provider
 
 
 def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any]") -> Any:
@@ -16,3 +19,19 @@ def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any]") -> Any:
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
+
+
+@contextmanager
+def logging() -> Iterator[list[str]]:
+    """The events that are logged meanwhile, with all that is in them."""
+    logged: list[str] = []
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        logged.append(f"{eventAsText(event)} {event}")
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield logged
+    finally:
+        globalLogPublisher.removeObserver(observe)

@@ -234,7 +234,12 @@ class Daemon(Service):
 
     def privilegedStartService(self) -> None:
         """Listen; a port that can't be had ends the process with exit status 2."""
-        Deferred.fromCoroutine(self._warmside.start()).addErrback(self._failed)
+        failures: list[Failure] = []
+        Deferred.fromCoroutine(self._warmside.start()).addErrback(failures.append)
+        for failure in failures:
+            failure.trap(StartError)
+            Logger().critical("{reason}", reason=failure.getErrorMessage())
+            raise SystemExit(2)
 
     def startService(self) -> None:
         """From now on SIGHUP reads again what may have changed."""
@@ -245,11 +250,6 @@ class Daemon(Service):
         """Stop; see `Warmside.stop`."""
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._warmside.stop())
-
-    def _failed(self, failure: Failure) -> None:
-        failure.trap(StartError)
-        Logger().critical("{reason}", reason=failure.getErrorMessage())
-        raise SystemExit(2)
 
 
 def makeService(options: Options) -> Daemon:

@@ -1,13 +1,14 @@
 """Bodies: what is parsed, what is refused, and that nothing from outside can break out of the XML."""
 
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.body import MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, NS_XBOSH, InvalidBody, decode, encode
+from warmside.bosh.body import MAX_DEPTH, MAX_ELEMENTS, MAX_SIZE, NS_XBOSH, Body, InvalidBody, decode, encode
 
 OPEN = b"<body xmlns='http://jabber.org/protocol/httpbind'>"
 CLOSE = b"</body>"
@@ -36,7 +37,7 @@ def test_text_between_stanzas_is_no_element() -> None:
 
 
 def test_a_hostile_namespace_stays_a_namespace_when_it_is_serialized_again() -> None:
-    (element,) = decode(OPEN + b"<x xmlns=\"a'><evil/>&amp;\"/>".replace(b"<evil/>", b"&lt;evil/>") + CLOSE).elements
+    (element,) = decode(OPEN + b'<x xmlns="a\'><evil/>&amp;"/>'.replace(b"<evil/>", b"&lt;evil/>") + CLOSE).elements
     again = ET.fromstring(element.toXml())
     assert again.tag == "{a'><evil/>&}x"
     assert len(again) == 0
@@ -69,7 +70,5 @@ def test_what_is_no_body_is_refused_in_words(data: bytes, why: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     for candidate in (data, OPEN + data + CLOSE):
-        try:
-            decode(candidate)
-        except InvalidBody as refused:
-            assert len(str(refused)) < 100
+        with suppress(InvalidBody):
+            assert isinstance(decode(candidate), Body)

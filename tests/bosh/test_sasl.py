@@ -98,7 +98,9 @@ def test_plain_knows_no_challenges() -> None:
 
 @pytest.mark.parametrize(("text", "data"), [("", b""), ("=", b""), (" QUJD\n", b"ABC")])
 def test_data_is_read(text: str, data: bytes) -> None:
-    element = Element((sasl.NS_SASL, "success"), )
+    element = Element(
+        (sasl.NS_SASL, "success"),
+    )
     element.addContent(text)
     assert sasl.content(element) == data
 

@@ -114,7 +114,8 @@ def test_a_polling_session_waits_between_empty_requests() -> None:
             200,
             body(
                 "type='terminate' condition='remote-stream-error'",
-                "<error xmlns='http://etherx.jabber.org/streams'><conflict xmlns='urn:x'/><text xmlns='urn:x'>t</text></error>",
+                "<error xmlns='http://etherx.jabber.org/streams'>"
+                "<text xmlns='urn:x'>t</text><conflict xmlns='urn:x'/></error>",
             ),
             StreamFailed,
             "conflict",

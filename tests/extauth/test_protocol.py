@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
-from twisted.logger import globalLogPublisher
 
+from tests.support import logging
 from warmside.extauth.authorities import Answer, IAuthority, RefusingAuthority
 from warmside.extauth.protocol import NO, YES, ExtauthProtocol
 from warmside.extauth.questions import MalformedQuestion, Question
@@ -39,7 +39,7 @@ def frame(payload: bytes) -> bytes:
 def connected(authority: IAuthority) -> tuple[ExtauthProtocol, StringTransport]:
     protocol = ExtauthProtocol(lambda: authority)
     transport = StringTransport()
-    protocol.makeConnection(transport)
+    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     return protocol, transport
 
 
@@ -128,17 +128,12 @@ def test_reading_stops_while_too_much_waits() -> None:
 
 
 def test_a_failure_of_an_authority_is_a_refusal_and_logged_without_the_password() -> None:
-    logged: list[str] = []
-    observer = lambda event: logged.append(str(event))  # noqa: E731
-    globalLogPublisher.addObserver(observer)
-    try:
+    with logging() as logged:
         recorder = Recorder()
         protocol, transport = connected(recorder)
         protocol.dataReceived(frame(b"auth:broken:example.org:geheim") + frame(b"auth:later:example.org:geheim"))
         recorder.pending[0].errback(ValueError("unforeseen"))
         protocol.dataReceived(frame(b"auth:juliet:example.org:pass:word"))
-    finally:
-        globalLogPublisher.removeObserver(observer)
     assert transport.value() == NO + NO + YES
     assert any("the store failed" in line for line in logged)
     assert not any("geheim" in line for line in logged)

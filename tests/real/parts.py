@@ -178,6 +178,10 @@ class Server(Site):
         answer = self.command("connected_users_number")
         return int(answer["num_sessions"] if isinstance(answer, dict) else answer)
 
+    def sessions(self, user: str) -> list[str]:
+        """The full JIDs of a user's sessions."""
+        return [jid for jid in self.command("connected_users") if jid.startswith(f"{user}@")]
+
     def programs(self) -> list[int]:
         """Process IDs of warmside's copies under this ejabberd."""
         marker = str(self.toml)

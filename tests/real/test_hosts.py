@@ -41,7 +41,8 @@ def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enoug
         assert "polcy = {}: there is no such key: did you mean policy?" in server.output()
         copies = server.programs()
         server.toml.write_text(right)
-        until(server.serves)
+        # The copies come to life one after the other.
+        until(lambda: server.output().count("the fault is mended") == 2)
         assert server.programs() == copies
         for host in ("example.org", "one.example", "two.example", "three.example"):
             reply = server.warm(jid=f"juliet@{host}")

@@ -62,6 +62,7 @@ class BoundedChannel(HTTPChannel):
     site: Any
     transport: Any
     callLater: Any
+    maxHeaders = MAX_HEADER
     totalHeadersSize = 2 * MAX_HEADER  # our own count comes first
     MAX_LENGTH = MAX_HEADER
     _header_size = 0

@@ -1,0 +1,327 @@
+"""The commands as processes: exit statuses, what is said where, and what stdout carries."""
+
+import fcntl
+import os
+import pty
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+from private_ejabberd import free_port
+
+from tests.real.parts import ADMIN, HASH, TWISTD, WARMSIDE, Site, run, until
+
+YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
+
+
+class Folder:
+    """A configuration in a folder of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.port = free_port()
+        self.toml = path / "warmside.toml"
+        (path / "admins").write_text(f"{ADMIN}:{HASH}\n")
+        self.write("")
+        self.environ = dict(os.environ) | {
+            "RUNTIME_DIRECTORY": str(path / "runtime"),
+            "STATE_DIRECTORY": str(path / "state"),
+        }
+
+    def write(self, more: str, admins: str = "admins") -> None:
+        listen = f'[http]\nlisten = "tcp:{self.port}:interface=127.0.0.1"\n'
+        self.toml.write_text(f'[admins]\nfile = "{self.path}/{admins}"\n{listen}{more}')
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+class Program:
+    """A `warmside extauth` with pipes, as ejabberd starts it."""
+
+    def __init__(self, folder: Folder, **environ: str) -> None:
+        self.errors = (folder.path / "stderr").open("wb+")
+        self.process = subprocess.Popen(
+            [WARMSIDE, "extauth", "--config", folder.toml],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=folder.environ | environ,
+        )
+
+    def ask(self, question: bytes) -> bytes:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(struct.pack("!H", len(question)) + question)
+        self.process.stdin.flush()
+        return self.process.stdout.read(4)
+
+    def end(self) -> tuple[float, bytes]:
+        """Close stdin; returns how long the end took, and what was left on stdout."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        started = time.monotonic()
+        self.process.wait(10)
+        took = time.monotonic() - started
+        rest = self.process.stdout.read()
+        self.process.stdout.close()
+        self.errors.close()
+        return took, rest
+
+    def log(self) -> str:
+        return Path(self.errors.name).read_text()
+
+
+@pytest.fixture
+def program(folder: Folder) -> Iterator[Program]:
+    running = Program(folder)
+    yield running
+    if running.process.returncode is None:
+        running.end()
+
+
+def test_help_and_version_work() -> None:
+    for arguments in (["--help"], ["extauth", "--help"], ["relay", "--help"], ["check", "--help"], ["--version"]):
+        done = run(WARMSIDE, *arguments)
+        assert done.returncode == 0 and "warmside" in done.stdout
+    assert "hash-password" in run(WARMSIDE, "hash-password", "--help").stdout
+    assert "0.1.0" in run(TWISTD, "warmside", "--version").stdout
+    assert "--config" in run(TWISTD, "warmside", "--help").stdout
+
+
+def test_bad_usage_ends_with_2() -> None:
+    for arguments in ([], ["nonsense"], ["extauth", "--nonsense"]):
+        done = run(WARMSIDE, *arguments)
+        assert (done.returncode, done.stdout) == (2, "") and "usage" in done.stderr
+
+
+def test_commands_that_are_not_there_yet_say_so() -> None:
+    for arguments in (["relay", "/tmp/socket"], ["check"]):
+        done = run(WARMSIDE, *arguments)
+        assert done.returncode == 1 and "not there yet" in done.stderr
+
+
+def test_twistd_lists_the_plugin(tmp_path: Path) -> None:
+    assert "warmside" in run(TWISTD, "--help", cwd=tmp_path).stdout
+
+
+def test_a_hash_is_one_that_the_admins_file_takes() -> None:
+    hashed = run(WARMSIDE, "hash-password", input="pässword\n")
+    assert hashed.returncode == 0 and bcrypt.checkpw("pässword".encode(), hashed.stdout.strip().encode())
+    line = run(WARMSIDE, "hash-password", "web", input="secret")
+    name, _, rest = line.stdout.strip().partition(":")
+    assert name == "web" and bcrypt.checkpw(b"secret", rest.encode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "password", "why"),
+    [
+        ([], "", "empty"),
+        ([], "\n", "empty"),
+        ([], "x" * 73, "72 bytes"),
+        ([], "ü" * 37, "72 bytes"),
+        ([], "a\nb", "more than one line"),
+        ([], "warmside-otp-x", "one-time"),
+        (["a:b"], "secret", "colon"),
+        ([""], "secret", "name"),
+    ],
+)
+def test_a_password_or_name_that_can_be_no_admins_is_refused(arguments: list[str], password: str, why: str) -> None:
+    done = run(WARMSIDE, "hash-password", *arguments, input=password)
+    assert (done.returncode, done.stdout) == (2, "") and why in done.stderr
+    assert len(password) < 3 or password not in done.stderr
+
+
+def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown() -> None:
+    def prompt(first: bytes, second: bytes) -> tuple[int, bytes]:
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execv(WARMSIDE, [str(WARMSIDE), "hash-password"])
+        shown = b""
+        for wanted, typed in ((b"Password: ", first), (b"Again: ", second)):
+            while wanted not in shown:
+                shown += os.read(fd, 1024)
+            os.write(fd, typed + b"\n")
+        try:
+            while chunk := os.read(fd, 1024):
+                shown += chunk
+        except OSError:
+            pass
+        os.close(fd)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+    status, shown = prompt(b"secret", b"secret")
+    assert status == 0 and b"$2b$" in shown and b"secret" not in shown
+    status, shown = prompt(b"secret", b"other")
+    assert status == 2 and b"differ" in shown
+
+
+def test_the_program_answers_and_serves(folder: Folder, program: Program) -> None:
+    until(Site(folder.port).serves)
+    assert program.ask(b"auth:juliet:example.org:wrong") == NO
+    assert program.ask(b"isuser:juliet:example.org") == NO
+    assert program.ask(b"") == NO
+    took, rest = program.end()
+    assert (program.process.returncode, rest) == (0, b"")
+    assert took < 1.5, "it ends within a second of stdin's end, and this machine may be slow"
+
+
+def test_copies_share_the_port(folder: Folder) -> None:
+    programs = [Program(folder) for _ in range(3)]
+    site = Site(folder.port)
+    until(site.serves)
+    for program in programs:
+        assert program.ask(b"isuser:juliet:example.org") == NO
+    for program in programs[:2]:
+        program.end()
+    until(site.serves)
+    programs[2].end()
+    assert not site.serves()
+
+
+def test_nothing_but_answers_gets_to_stdout(folder: Folder) -> None:
+    (folder.path / "sitecustomize.py").write_text(
+        "import os, threading, time, warnings\n"
+        "def noise():\n"
+        "    while True:\n"
+        "        time.sleep(0.02)\n"
+        "        print('a stray print', flush=True)\n"
+        "        os.write(1, b'a stray write\\n')\n"
+        "        os.system('echo a stray child')\n"
+        "        warnings.warn('a stray warning', stacklevel=1)\n"
+        "def begin():\n"
+        "    time.sleep(0.5)\n"
+        "    noise()\n"
+        "threading.Thread(target=begin, daemon=True).start()\n"
+    )
+    program = Program(folder, PYTHONPATH=str(folder.path), PYTHONWARNINGS="always")
+    until(Site(folder.port).serves)
+    until(lambda: all(f"a stray {kind}" in program.log() for kind in ("print", "write", "child", "warning")))
+    assert [program.ask(b"isuser:juliet:example.org") for _ in range(20)] == [NO] * 20
+    assert program.end()[1] == b""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("configuration", "passwords.lifetime"),
+        ("admins", "admins.file"),
+        ("port", "another program listens there already"),
+        ("store", "is not a database"),
+    ],
+)
+def test_with_a_fault_the_program_stays_refuses_and_comes_to_life(folder: Folder, fault: str, said: str) -> None:
+    blocker = socket.socket()
+    store = folder.path / "runtime" / "private" / "passwords.sqlite"
+    if fault == "configuration":
+        folder.write("[passwords]\nlifetime = 0\n")
+    elif fault == "admins":
+        folder.write("", admins="nowhere")
+    elif fault == "port":
+        blocker.bind(("127.0.0.1", folder.port))
+        blocker.listen()
+    else:
+        store.parent.mkdir(parents=True, mode=0o700)
+        store.parent.parent.chmod(0o750)
+        store.write_text("rubbish " * 200)
+        store.chmod(0o600)
+    program = Program(folder)
+    until(lambda: said in program.log())
+    assert program.ask(b"auth:juliet:example.org:secret") == NO
+    time.sleep(2.2)
+    assert program.process.poll() is None
+    assert program.log().count("every question is refused") == 1
+    if fault == "store":
+        store.unlink()
+    blocker.close()
+    folder.write("")
+    until(Site(folder.port).serves)
+    assert program.ask(b"isuser:juliet:example.org") == NO
+    assert program.end()[1] == b""
+
+
+def test_at_a_terminal_a_fault_ends_the_program_with_2(folder: Folder) -> None:
+    folder.write("[passwords]\nlifetime = 0\n")
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(WARMSIDE, [str(WARMSIDE), "extauth", "--config", str(folder.toml)], folder.environ)
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 500, 0, 0))
+    shown = b""
+    try:
+        while chunk := os.read(fd, 1024):
+            shown += chunk
+    except OSError:
+        pass
+    os.close(fd)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    assert b"passwords.lifetime = 0: give a number from 1 to 3600" in shown
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "said"),
+    [
+        ("[passwords]\nlifetime = 0\n", ["-n"], "passwords.lifetime = 0"),
+        ("", [], "log.file: a daemon has no stderr"),
+        ('[log]\nfile = "/no/such/folder/log"\n', ["-n"], "log.file can't be opened"),
+    ],
+)
+def test_twistd_ends_with_2_and_one_line_on_stderr(folder: Folder, more: str, arguments: list[str], said: str) -> None:
+    folder.write(more)
+    done = run(TWISTD, *arguments, "warmside", "--config", folder.toml, cwd=folder.path, env=folder.environ)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_twistd_says_what_is_wrong_with_its_arguments_on_stderr() -> None:
+    done = run(TWISTD, "-n", "warmside", "--nonsense")
+    assert (done.returncode, done.stdout) == (2, "") and "nonsense" in done.stderr
+
+
+def test_twistd_does_not_share_its_port(folder: Folder) -> None:
+    with socket.socket() as blocker:
+        blocker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        blocker.bind(("127.0.0.1", folder.port))
+        blocker.listen()
+        done = run(TWISTD, "-n", "warmside", "--config", folder.toml, cwd=folder.path, env=folder.environ)
+    assert done.returncode == 2 and "another program listens there already" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_twistd_serves_logs_to_stderr_and_leaves_nothing_in_its_folder(folder: Folder) -> None:
+    folder.write('[passwords]\nstore = "sqlite://:memory:"\n')
+    cwd = folder.path / "cwd"
+    cwd.mkdir()
+    daemon = subprocess.Popen(
+        [TWISTD, "-n", "warmside", "--config", folder.toml],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=cwd,
+        env=folder.environ,
+    )
+    until(Site(folder.port).serves)
+    daemon.send_signal(signal.SIGHUP)
+    until(Site(folder.port).serves)
+    daemon.send_signal(signal.SIGTERM)
+    out, err = daemon.communicate(timeout=20)
+    assert out == b"" and b"HTTP on" in err and b"read again, 1 admins" in err
+    assert list(cwd.iterdir()) == []
+
+
+def test_copies_can_not_share_a_memory(folder: Folder) -> None:
+    folder.write('[passwords]\nstore = "sqlite://:memory:"\n')
+    program = Program(folder)
+    until(lambda: "passwords.store" in program.log())
+    program.end()
+
+
+def test_python_dash_m_is_the_command() -> None:
+    assert run(sys.executable, "-m", "warmside", "--version").stdout.startswith("warmside 0.")

@@ -1,0 +1,370 @@
+"""The HTTP interface as callers see it, over a real resource tree without a network."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from io import BytesIO
+from typing import Any
+
+import pytest
+from treq.testing import StubTreq
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.web.test.requesthelper import DummyRequest
+from zope.interface import implementer
+
+from tests.support import logging, now
+from warmside.bosh import errors
+from warmside.config import Policy
+from warmside.jids import Pattern
+from warmside.onetime import Leftover, StoreError
+from warmside.probe import OneTimeRefused, UnsafeHost
+from warmside.warm import WarmSession, Wish
+from warmside.web.admins import AdminRealm, Overloaded
+from warmside.web.resources import Guard, HealthEndpoint, Root, WarmEndpoint
+
+SESSION = WarmSession(
+    jid="juliet@example.org/a<b",
+    sid="s&id",
+    rid=4711,
+    wait=60,
+    hold=1,
+    requests=2,
+    inactivity=30,
+    attach_within=30,
+    polling=None,
+    maxpause=120,
+    ver="1.6",
+    bosh_url=None,
+)
+POLICY = Policy(frozenset(), (Pattern.parse("*"),), (Pattern.parse("admin@*"),))
+AUTH = ("web", "secret")
+
+
+class FakeWarmer:
+    """Gives a session, or fails, or never answers."""
+
+    def __init__(self) -> None:
+        self.outcome: Any = SESSION
+        self.wishes: list[Wish] = []
+        self.cancelled = 0
+
+    def warm(self, wish: Wish) -> "Deferred[WarmSession]":
+        self.wishes.append(wish)
+        if self.outcome is None:
+            return Deferred(lambda _: self._cancel())
+        if isinstance(self.outcome, Exception):
+            failed: Deferred[WarmSession] = Deferred()
+            failed.errback(self.outcome)
+            return failed
+        return succeed(self.outcome)
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+
+@implementer(ICredentialsChecker)
+class FakeChecker:
+    """One admin, without bcrypt."""
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
+        if credentials.username == b"busy":
+            raise Overloaded
+        if (credentials.username, credentials.password) != (b"web", b"secret"):
+            raise UnauthorizedLogin
+        name: bytes | tuple[()] = b"web"
+        return succeed(name)
+
+
+class Interface:
+    """A client of the interface."""
+
+    def __init__(self) -> None:
+        self.warmer = FakeWarmer()
+        guard = Guard(Portal(AdminRealm(), [FakeChecker()]))
+        self.root = Root({b"warm": WarmEndpoint(guard, POLICY, self.warmer), b"health": HealthEndpoint()})  # type: ignore[arg-type]
+        self.treq: Any = StubTreq(self.root)  # type: ignore[no-untyped-call]
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        options.setdefault("auth", AUTH)
+        response = now(self.treq.request(method, "http://127.0.0.1:5281" + path, **options))
+        response.text_now = now(response.text())
+        return response
+
+    def warm(self, accept: str = "application/json", headers: dict[str, str] | None = None, **options: Any) -> Any:
+        if "json" not in options:
+            options.setdefault("data", {"jid": "juliet@example.org"})
+        return self.request("POST", "/warm", headers={"Accept": accept, **(headers or {})}, **options)
+
+
+@pytest.fixture
+def interface() -> Interface:
+    return Interface()
+
+
+def header(response: Any, name: str) -> str | None:
+    values = response.headers.getRawHeaders(name)
+    return values[0] if values else None
+
+
+def test_the_page_of_success_has_exactly_the_contracts_structure(interface: Interface) -> None:
+    response = interface.warm("*/*")
+    assert response.code == 200
+    assert header(response, "Content-Type") == "text/html; charset=utf-8"
+    expected = (
+        '<dl class="binding"><dt class="jid">JID</dt><dd class="jid">juliet@example.org/a&lt;b</dd>'
+        '<dt class="sid">SID</dt><dd class="sid">s&amp;id</dd><dt class="rid">RID</dt><dd class="rid">4711</dd></dl>'
+    )
+    assert expected in response.text_now
+    assert response.text_now.startswith("<!DOCTYPE html PUBLIC")
+    page = ET.fromstring(response.text_now)
+    xhtml = "{http://www.w3.org/1999/xhtml}"
+    assert page.findtext(f"{xhtml}head/{xhtml}title") == "Success" == page.findtext(f".//{xhtml}p")
+    policy = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    assert header(response, "Content-Security-Policy") == policy
+
+
+def test_xhtml_is_served_as_such_where_html_is_not_accepted(interface: Interface) -> None:
+    assert header(interface.warm("application/xhtml+xml"), "Content-Type") == "application/xhtml+xml"
+
+
+def test_json_has_the_contracts_members(interface: Interface) -> None:
+    response = interface.warm("application/json")
+    assert header(response, "Content-Type") == "application/json"
+    assert json.loads(response.text_now) == {
+        "jid": "juliet@example.org/a<b",
+        "sid": "s&id",
+        "rid": 4711,
+        "wait": 60,
+        "hold": 1,
+        "requests": 2,
+        "inactivity": 30,
+        "attach_within": 30,
+        "polling": None,
+        "maxpause": 120,
+        "ver": "1.6",
+        "bosh_url": None,
+        "stanzas": [],
+    }
+
+
+def test_text_is_three_lines(interface: Interface) -> None:
+    response = interface.warm("text/plain")
+    assert header(response, "Content-Type") == "text/plain; charset=utf-8"
+    assert response.text_now == "juliet@example.org/a<b\ns&id\n4711\n"
+
+
+def test_every_reply_carries_its_headers(interface: Interface) -> None:
+    replies = [
+        interface.warm(),
+        interface.request("GET", "/health"),
+        interface.request("GET", "/nowhere"),
+        interface.warm(auth=None),
+        interface.request("GET", "/warm"),
+    ]
+    for response in replies:
+        assert header(response, "Cache-Control") == "no-store"
+        assert header(response, "X-Content-Type-Options") == "nosniff"
+        assert header(response, "Referrer-Policy") == "no-referrer"
+        assert re.fullmatch(r"[0-9a-f]{32}", header(response, "X-Request-ID") or "")
+        assert not [name for name, _ in response.headers.getAllRawHeaders() if name.lower().startswith(b"access-")]
+
+
+def test_a_request_id_is_kept_if_it_is_harmless(interface: Interface) -> None:
+    assert header(interface.warm(headers={"X-Request-ID": "a.B-3_x"}), "X-Request-ID") == "a.B-3_x"
+    for odd in ("", "a b", "x" * 65, "é"):
+        assert header(interface.warm(headers={"X-Request-ID": odd}), "X-Request-ID") != odd
+
+
+@pytest.mark.parametrize("auth", [None, ("web", "wrong"), ("nobody", "secret"), ("", "")])
+def test_who_is_no_admin_gets_401(interface: Interface, auth: tuple[str, str] | None) -> None:
+    for response in (interface.warm(auth=auth), interface.request("GET", "/warm", auth=auth)):
+        assert response.code == 401
+        assert header(response, "WWW-Authenticate") == 'Basic realm="warmside", charset="UTF-8"'
+    assert not interface.warmer.wishes
+
+
+@pytest.mark.parametrize("value", ["Basic", "Basic !!!", "Bearer x", "Basic d2Vi", "Basic " + "x" * 1000, "é"])
+def test_an_odd_authorization_header_gets_401(interface: Interface, value: str) -> None:
+    assert interface.warm(auth=None, headers={"Authorization": value}).code == 401
+
+
+def test_too_many_passwords_to_check_get_503(interface: Interface) -> None:
+    response = interface.warm(auth=("busy", "x"))
+    assert response.code == 503 and header(response, "Retry-After")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:5282"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "http://127.0.0.1:x"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_foreign_page_is_refused(interface: Interface, headers: dict[str, str]) -> None:
+    response = interface.warm(headers=headers)
+    assert response.code == 403
+    assert json.loads(response.text_now)["type"] == "urn:warmside:foreign-origin"
+    assert not interface.warmer.wishes
+
+
+def test_a_page_of_our_own_is_not_foreign(interface: Interface) -> None:
+    headers = {"Origin": "http://127.0.0.1:5281", "Sec-Fetch-Site": "same-origin"}
+    assert interface.warm(headers=headers).code == 200
+
+
+def test_the_form_works_in_a_browser(interface: Interface) -> None:
+    response = interface.request("GET", "/warm", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert response.code == 200
+    page = ET.fromstring(response.text_now)
+    forms = list(page.iter("{http://www.w3.org/1999/xhtml}form"))
+    assert len(forms) == 2
+    for form in forms:
+        assert (form.get("action"), form.get("method")) == ("/warm", "post")
+        inputs = [each for each in form.iter("{http://www.w3.org/1999/xhtml}input") if each.get("name")]
+        fields = {each.get("name", ""): each.get("value", "x") for each in inputs} | {"jid": "juliet@example.org"}
+        assert interface.warm("text/html", data=fields).code == 200
+    assert [wish.password for wish in interface.warmer.wishes] == [None, "x"]
+
+
+def test_the_form_is_a_page_only(interface: Interface) -> None:
+    assert interface.request("GET", "/warm", headers={"Accept": "application/json"}).code == 406
+
+
+def test_head_is_get_without_a_body(interface: Interface) -> None:
+    response = interface.request("HEAD", "/health")
+    assert response.code == 200 and response.text_now == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/warm/", 404), ("GET", "/x", 404), ("PUT", "/warm", 405), ("POST", "/health", 405)],
+)
+def test_other_addresses_and_methods(interface: Interface, method: str, path: str, status: int) -> None:
+    response = interface.request(method, path, headers={"Accept": "application/json"})
+    assert response.code == status
+    assert header(response, "Content-Type") == "application/problem+json"
+    if status == 405:
+        assert "GET" in (header(response, "Allow") or "")
+
+
+def test_health_is_for_everyone(interface: Interface) -> None:
+    response = interface.request("GET", "/health", auth=None)
+    assert response.code == 200 and json.loads(response.text_now) == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "field"),
+    [
+        ({"data": {"jid": "nonsense"}}, 400, "jid"),
+        ({"data": {"jid": "a@b", "x": "y"}}, 400, "x"),
+        ({"json": {"jid": "a@b", "wait": "x"}}, 400, "wait"),
+        ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, None),
+        ({"data": b"jid=a%40b"}, 415, None),
+        ({"data": {f"f{number}": "" for number in range(33)}}, 413, None),
+        ({"accept": "image/png"}, 406, None),
+        ({"data": {"jid": "admin@example.org"}}, 403, None),
+    ],
+)
+def test_a_bad_request_is_refused_in_words(
+    interface: Interface, options: dict[str, Any], status: int, field: str | None
+) -> None:
+    response = interface.warm(**options)
+    assert response.code == status
+    assert not interface.warmer.wishes
+    if options.get("accept") is None:
+        problem = json.loads(response.text_now)
+        assert (problem["status"], problem.get("field")) == (status, field)
+        assert problem["type"].startswith("urn:warmside:")
+
+
+def test_a_query_string_on_a_post_is_refused(interface: Interface) -> None:
+    response = interface.request("POST", "/warm?jid=a@b", headers={"Accept": "application/json"}, data={})
+    assert response.code == 400 and "query string" in response.text_now
+
+
+def step(error: errors.BoshError) -> errors.BoshError:
+    error.step = "resource binding"
+    return error
+
+
+REFUSED = errors.Refused("x", "not-authorized")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "name", "hint"),
+    [
+        (step(errors.Refused("x", "not-authorized")), 403, "password-refused", "own password"),
+        (OneTimeRefused(REFUSED, Leftover.UNASKED), 502, "otp-not-asked", "never asked"),
+        (OneTimeRefused(REFUSED, Leftover.ASKED), 502, "otp-refused", "too late"),
+        (OneTimeRefused(REFUSED, Leftover.GONE), 502, "otp-refused", "answer got lost"),
+        (step(errors.Banned("x", "policy-violation")), 503, "banned", "mod_fail2ban"),
+        (step(errors.Busy("too many")), 503, "busy", "too many"),
+        (step(errors.Unreachable("refused")), 503, "unreachable", "refused"),
+        (step(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
+        (step(errors.NotUnderstood("HTTP 404")), 502, "login-failed", "HTTP 404"),
+        (step(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
+        (step(errors.WrongJID("another account")), 502, "login-failed", "another account"),
+        (UnsafeHost("example.org"), 503, "unsafe-host", "auth_use_cache: false"),
+        (StoreError("disk full"), 503, "store", "disk full"),
+        (ValueError("unforeseen geheim"), 500, "internal", "warmside's fault"),
+    ],
+)
+def test_each_failure_has_its_status_and_words(
+    interface: Interface, failure: Exception, status: int, name: str, hint: str
+) -> None:
+    interface.warmer.outcome = failure
+    response = interface.warm()
+    problem = json.loads(response.text_now)
+    assert (response.code, problem["status"], problem["type"]) == (status, status, f"urn:warmside:{name}")
+    assert hint in problem["detail"] and "geheim" not in response.text_now
+    assert bool(header(response, "Retry-After")) == (status == 503)
+    if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
+        assert problem["step"] == "resource binding"
+
+
+def test_errors_come_in_the_form_that_was_asked_for(interface: Interface) -> None:
+    interface.warmer.outcome = errors.TimedOut("too long")
+    page = interface.warm("text/html")
+    root = ET.fromstring(page.text_now)
+    xhtml = "{http://www.w3.org/1999/xhtml}"
+    assert root.findtext(f".//{xhtml}title") == "Gateway Timeout" == root.findtext(f".//{xhtml}p")
+    assert "too long" in page.text_now and header(page, "Content-Security-Policy")
+    line = interface.warm("text/plain")
+    assert line.text_now.startswith("504 Gateway Timeout: ") and line.text_now.count("\n") == 1
+
+
+def test_a_caller_who_hangs_up_cancels_the_login(interface: Interface) -> None:
+    interface.warmer.outcome = None
+    request: Any = DummyRequest([])
+    request.method, request.uri = b"POST", b"/warm"
+    request.requestHeaders.setRawHeaders("Authorization", ["Basic d2ViOnNlY3JldA=="])
+    request.requestHeaders.setRawHeaders("Content-Type", ["application/x-www-form-urlencoded"])
+    request.content = BytesIO(b"jid=juliet%40example.org")
+    root: Any = interface.root
+    root.getChildWithDefault(b"warm", request).render(request)
+    assert len(interface.warmer.wishes) == 1
+    request.processingFailed(Failure(ConnectionDone()))
+    assert interface.warmer.cancelled == 1
+    assert not request.written
+
+
+def test_nothing_secret_is_logged(interface: Interface) -> None:
+    with logging() as logged:
+        interface.warm(data={"jid": "juliet@example.org", "password": "geheim"})
+        interface.warm(auth=("web", "geheim"))
+        interface.warmer.outcome = ValueError("x")
+        interface.warm(data={"jid": "juliet@example.org", "password": "geheim"})
+    assert any("warmed" in line for line in logged)
+    assert not any("geheim" in line or "s&id" in line or "4711" in line for line in logged)

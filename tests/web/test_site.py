@@ -1,0 +1,133 @@
+"""The bounds of the HTTP server, byte by byte on a connection without a network."""
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from warmside.web.site import IDLE_TIME, MAX_BODY, MAX_HEADER, MOST_CONNECTIONS, REQUEST_TIME, BoundedSite
+
+
+class Echo(Resource):
+    """Replies with the length of the body and the fields that Twisted has seen."""
+
+    isLeaf = True
+
+    def render(self, request: Request) -> bytes:
+        assert request.content is not None
+        return json.dumps([len(request.content.read()), len(request.args or {})]).encode()
+
+
+class Connection:
+    """A client's end of a connection."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.site = BoundedSite(Echo(), self.clock)  # type: ignore[no-untyped-call]
+        self.open()
+
+    def open(self) -> None:
+        self.transport: Any = StringTransport()
+        self.channel: Any = self.site.buildProtocol(None)
+        self.channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Send bytes; returns the reply so far."""
+        self.channel.dataReceived(data)
+        reply: bytes = self.transport.value()
+        return reply
+
+
+def post(headers: bytes = b"", body: bytes = b"") -> bytes:
+    return b"POST /x?a=b HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + body
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection()
+
+
+def test_a_body_of_64_kib_is_read_and_a_query_string_is_no_field(connection: Connection) -> None:
+    reply = connection.send(post(b"Content-Length: %d\r\n" % MAX_BODY, b"x" * MAX_BODY))
+    assert reply.startswith(b"HTTP/1.1 200") and reply.endswith(b"[65536, 0]")
+
+
+def test_a_longer_body_is_refused_by_its_length_before_it_is_read(connection: Connection) -> None:
+    reply = connection.send(post(b"Content-Length: %d\r\n" % (MAX_BODY + 1)))
+    assert reply.startswith(b"HTTP/1.1 413 Content Too Large\r\n")
+    assert b"no-store" in reply
+    assert connection.transport.disconnecting
+
+
+def test_a_chunked_body_is_counted(connection: Connection) -> None:
+    chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+    reply = connection.send(post(b"Transfer-Encoding: chunked\r\n", chunk * 4))
+    assert reply == b""
+    reply = connection.send(chunk)
+    assert reply.startswith(b"HTTP/1.1 413 ")
+    assert connection.send(b"0\r\n\r\n") == reply
+
+
+def test_a_chunked_body_is_never_written_to_disk(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise AssertionError("a temporary file")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, forbidden)
+    reply = connection.send(post(b"Transfer-Encoding: chunked\r\n", b"4000\r\n" + b"x" * 0x4000 + b"\r\n0\r\n\r\n"))
+    assert reply.endswith(b"[16384, 0]")
+
+
+@pytest.mark.parametrize(
+    "header", [b"X: " + b"x" * MAX_HEADER + b"\r\n", b"X: y\r\n" * 3000, b"X: " + b"x" * 3 * MAX_HEADER]
+)
+def test_a_header_block_over_16_kib_is_refused_with_a_reply(connection: Connection, header: bytes) -> None:
+    reply = connection.send(post(header))
+    assert reply.startswith(b"HTTP/1.1 431 ")
+    assert reply.count(b"HTTP/1.1") == 1
+    assert connection.transport.disconnecting
+
+
+def test_a_header_block_under_16_kib_is_read(connection: Connection) -> None:
+    assert connection.send(post(b"X: " + b"x" * (MAX_HEADER - 200) + b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+def test_each_request_has_a_header_block_of_its_own(connection: Connection) -> None:
+    request = post(b"X: " + b"x" * (MAX_HEADER - 200) + b"\r\n")
+    assert connection.send(request * 3).count(b"HTTP/1.1 200") == 3
+
+
+@pytest.mark.parametrize("slow", [post(b"Content-Length: 1000\r\n"), b"POST / HTTP/1.1\r\nHost"])
+def test_a_request_that_trickles_in_is_refused_after_ten_seconds(connection: Connection, slow: bytes) -> None:
+    connection.send(slow)
+    for _ in range(int(REQUEST_TIME) - 1):
+        connection.clock.advance(1)
+        assert connection.send(b"x") == b""
+    connection.clock.advance(1)
+    assert connection.transport.value().startswith(b"HTTP/1.1 408 ")
+    assert connection.transport.disconnecting
+
+
+def test_the_clock_of_a_request_ends_with_it(connection: Connection) -> None:
+    assert connection.send(post()).startswith(b"HTTP/1.1 200")
+    connection.clock.advance(REQUEST_TIME * 2)
+    assert connection.send(post()).count(b"HTTP/1.1 200") == 2
+
+
+def test_an_idle_connection_is_closed(connection: Connection) -> None:
+    connection.clock.advance(IDLE_TIME + 1)
+    assert connection.transport.disconnecting
+
+
+def test_there_is_a_most_of_connections(connection: Connection) -> None:
+    for _ in range(MOST_CONNECTIONS - 1):
+        connection.open()
+    assert connection.site.buildProtocol(None) is None
+    connection.channel.connectionLost(None)
+    assert connection.site.buildProtocol(None) is not None
