@@ -5,17 +5,18 @@ manager, no valid password. What is handed over has no request outstanding.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from warmside.bosh.client import Driver, LostCreation, RunWork
-from warmside.bosh.errors import Refused, TimedOut
+from warmside.bosh.errors import PauseTooLong, Refused, TimedOut
 from warmside.bosh.login import Login
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
+from warmside.bosh.stream import Arrival, converse
 from warmside.bosh.transport import Manager
 from warmside.config import Bosh
 from warmside.jids import JID
@@ -25,12 +26,20 @@ from warmside.probe import HostGuard, OneTimeRefused
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a caller asks for. ``password`` is the user's own; ``None`` lets one be minted."""
+    """What a caller asks for.
+
+    ``password`` is the user's own; ``None`` lets one be minted. ``address`` is the browser's.
+    ``available`` sends initial presence and ``roster`` fetches the contacts before the handover;
+    ``attach_within`` is how many seconds the session must survive unattended.
+    """
 
     jid: JID
     parameters: Parameters
     password: str | None = field(default=None, repr=False)
     address: str | None = None
+    available: bool = False
+    roster: bool = False
+    attach_within: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,8 @@ class WarmSession:
     """A session without an outstanding request, ready to be attached to.
 
     ``rid`` is the rid of the client's next request; times are in seconds; ``stanzas`` is what
-    arrived before the handover and was not the login's own.
+    arrived before the handover and was not the login's own, as XML; ``roster`` is ``None`` unless
+    it was asked for.
     """
 
     jid: str
@@ -54,6 +64,7 @@ class WarmSession:
     ver: str
     bosh_url: str | None
     stanzas: tuple[str, ...] = field(default=(), repr=False)
+    roster: list[dict[str, Any]] | None = field(default=None, repr=False)
 
 
 class Warmer:
@@ -146,12 +157,29 @@ class Warmer:
             job.login = login
             try:
                 await driver.log_in()
-                assert login.jid is not None
-                self._remember(login.jid.userhost())
+                self._remember(wish.jid.userhost())
+                arrival = await self._prepare_handover(wish, driver)
             except BaseException:
                 await driver.close()
                 raise
-        return _handed_over(login, self._settings(host))
+        return _handed_over(login, arrival, self._settings(host))
+
+    async def _prepare_handover(self, wish: Wish, driver: Driver) -> Arrival:
+        """Do what is to be done over the session before the browser has it."""
+        session = driver.session
+        limit = max(session.inactivity, session.maxpause or 0)
+        if wish.attach_within is not None and wish.attach_within > limit:
+            raise PauseTooLong(limit)
+        arrival = Arrival()
+        if wish.available or wish.roster:
+            arrival = await converse(
+                self._reactor, session.parameters.host, driver.exchange, roster=wish.roster, available=wish.available
+            )
+        if wish.attach_within is not None and wish.attach_within > session.inactivity:
+            paused, stanzas = await driver.pause(wish.attach_within)
+            arrival.stanzas.extend(stanzas)
+            return replace(arrival, attach_within=wish.attach_within if paused else session.inactivity)
+        return replace(arrival, attach_within=max(session.inactivity, wish.attach_within or 0))
 
     def _authenticate(self, jid: JID, password: OneTimePassword) -> "Deferred[None]":
         """See `HostGuard`."""
@@ -218,7 +246,7 @@ class _Job:
         return error
 
 
-def _handed_over(login: Login, settings: Bosh) -> WarmSession:
+def _handed_over(login: Login, arrival: Arrival, settings: Bosh) -> WarmSession:
     session = login.session
     assert session.sid is not None and login.jid is not None and not session.outstanding
     return WarmSession(
@@ -229,10 +257,11 @@ def _handed_over(login: Login, settings: Bosh) -> WarmSession:
         hold=session.hold,
         requests=session.requests,
         inactivity=session.inactivity,
-        attach_within=session.inactivity,
+        attach_within=arrival.attach_within,
         polling=session.polling,
         maxpause=session.maxpause,
         ver="{}.{}".format(*session.ver),
         bosh_url=settings.public_url,
-        stanzas=tuple(element.toXml() for element in login.others),
+        stanzas=tuple(element.toXml() for element in login.others + arrival.stanzas),
+        roster=arrival.roster,
     )

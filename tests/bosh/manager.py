@@ -145,7 +145,7 @@ class Manager:
             self.authenticating = True
             if not self.behaviour.slow_authentication:
                 self._authenticate()
-        elif element["id"] == "warmside-bind":
+        elif element.bind is not None:
             assert self.restarted, "bound before the restart"
             result = self._result(element)
             result.addElement((NS_BIND, "bind")).addElement("jid", content="juliet@example.org/r")

@@ -4,13 +4,13 @@ It repeats requests whose connection broke, with the same rid (XEP-0124, 14.2); 
 session creation, which would make a second session.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
+from twisted.words.xish.domish import Element
 
 from warmside.bosh.errors import BoshError, Unreachable
 from warmside.bosh.login import Login
@@ -22,20 +22,21 @@ MOST_REPEATS = 3
 TERMINATE_TIMEOUT = 1.0
 """Seconds to wait for the answer to a termination."""
 
+ARRIVAL = 0.03
+"""Seconds after which a request that was sent on an open connection has arrived."""
+
+MOST_ATTEMPTS = 10
+"""How often a pause is put off because stanzas arrive."""
+
+Receive = Callable[[int, int, bytes], list[Request] | None]
+"""Takes a response (rid, status, body); gives the requests to send next."""
+
 RunWork = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 """Runs a function off the reactor's thread."""
 
 
 class LostCreation(Unreachable):
     """The session creation's connection broke: whether it arrived is unknown. Start anew."""
-
-
-@dataclass(slots=True)
-class _Under:
-    """A request under way."""
-
-    request: Request
-    response: "Deferred[Any]"
 
 
 class Driver:
@@ -50,7 +51,7 @@ class Driver:
         self._lane = lane
         self._login = login
         self._run_work = run_work
-        self._under_way: dict[int, _Under] = {}
+        self._under_way: dict[int, Deferred[Any]] = {}
         self._answers: DeferredQueue[tuple[int, Response | Failure]] = DeferredQueue()
         self._repeats = 0
 
@@ -70,7 +71,70 @@ class Driver:
                 if self._login.work is not None:
                     self._send_all(self._login.worked(await self._run_work(self._login.work)))
                     continue
-                self._send_all(self._take(*(await self._answers.get())))
+                rid, answer = await self._answers.get()
+                self._send_all(self._take(rid, answer, self._login.receive))
+        except BoshError as error:
+            error.step = self._login.step
+            raise
+
+    async def exchange(self, stanzas: Sequence[Element]) -> list[Element]:
+        """Send stanzas, or an empty request, and wait for the response; no other request is under way.
+
+        :returns: the elements that arrived with it.
+        :raises BoshError: the session is over.
+        """
+        self._send_all([self.session.send(*stanzas)])
+        await self._until_answered()
+        return self.session.take()
+
+    async def pause(self, seconds: int) -> tuple[bool, list[Element]]:
+        """Have the manager keep the session unattended for some seconds (XEP-0124, 10).
+
+        ejabberd honours a pause but never answers it, and loses what is queued when it arrives. So an
+        empty request is held there first: while it is held nothing is queued, and its answer is the
+        acknowledgement. The pause itself is neither waited for nor repeated. A session to which
+        stanzas come without a break is left as it is, because some of them would be lost.
+
+        :returns: whether the session was paused, and the elements that arrived meanwhile.
+        :raises BoshError: the session is over.
+        """
+        arrived: list[Element] = []
+        can_hold = self.session.requests > 1 and self._lane.width > 1
+        attempts = 0
+        while can_hold and not await self._hold_empty_request():
+            arrived += self.session.take()
+            attempts += 1
+            if attempts == MOST_ATTEMPTS:
+                return False, arrived
+        paused = self.session.send(pause=seconds)
+        self._send_all([paused])
+        if can_hold:
+            await self._until_answered(never_repeat=paused.rid)
+        else:
+            await deferLater(self._reactor, ARRIVAL)
+        if paused.rid in self._under_way:
+            self._under_way[paused.rid].cancel()
+        self.session.outstanding.pop(paused.rid, None)
+        return True, arrived + self.session.take()
+
+    async def _hold_empty_request(self) -> bool:
+        """Send an empty request; whether the manager still holds it when it must have arrived."""
+        held = self.session.send()
+        self._send_all([held])
+        await deferLater(self._reactor, ARRIVAL)
+        if held.rid in self._under_way:
+            return True
+        await self._until_answered()
+        return False
+
+    async def _until_answered(self, never_repeat: int | None = None) -> None:
+        """Take responses until no request is outstanding, but that with the rid ``never_repeat``."""
+        try:
+            while self.session.outstanding.keys() - {never_repeat}:
+                rid, answer = await self._answers.get()
+                if rid == never_repeat and isinstance(answer, Failure):
+                    raise cast(BaseException, answer.value)
+                self._send_all(self._take(rid, answer, self.session.receive))
         except BoshError as error:
             error.step = self._login.step
             raise
@@ -83,12 +147,12 @@ class Driver:
         if self.session.created and not self.session.over:
             await terminate(self._reactor, self._lane, self.session)
 
-    def _take(self, rid: int, answer: Response | Failure) -> list[Request]:
+    def _take(self, rid: int, answer: Response | Failure, receive: Receive) -> list[Request]:
         if isinstance(answer, Failure):
             return self._repeat(rid, answer)
         request = self.session.outstanding[rid]
         try:
-            return self._login.receive(rid, answer.status, answer.body)
+            return receive(rid, answer.status, answer.body) or []
         except Recoverable:
             self._count_repeat()
             return [request]
@@ -110,7 +174,7 @@ class Driver:
     def _send_all(self, requests: list[Request]) -> None:
         for request in requests:
             posted = self._post(request)
-            self._under_way[request.rid] = _Under(request, posted)
+            self._under_way[request.rid] = posted
             posted.addBoth(self._answered, request.rid)
 
     def _post(self, request: Request) -> "Deferred[Response]":
@@ -139,8 +203,8 @@ class Driver:
                 timer.cancel()
 
     def _abandon(self) -> None:
-        for under in list(self._under_way.values()):
-            under.response.cancel()
+        for response in list(self._under_way.values()):
+            response.cancel()
 
 
 async def terminate(reactor: Any, lane: Lane, session: Session) -> None:

@@ -79,6 +79,14 @@ class NotBound(ConditionError):
     """The server would not bind a resource (RFC 6120, 7)."""
 
 
+class PauseTooLong(BoshError):
+    """The session is to survive longer unattended than the manager allows; ``limit`` is that, in seconds."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"the connection manager keeps an unattended session for {limit} seconds at most")
+
+
 class WrongJID(BoshError):
     """The server bound another account than the one asked for."""
 

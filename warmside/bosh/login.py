@@ -5,6 +5,8 @@ response carries what. It never sends more requests at once than it was given co
 it is done only when no request is outstanding.
 """
 
+import secrets
+
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
 
@@ -17,8 +19,6 @@ NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 NS_PING = "urn:xmpp:ping"
 
-BIND_ID = "warmside-bind"
-FENCE_ID = "warmside-fence"
 MOST_FENCES = 3
 
 WRONG_CREDENTIALS = frozenset({"not-authorized", "account-disabled", "credentials-expired"})
@@ -63,6 +63,7 @@ class Login:
         self._restarted = False
         self._restarted_features = False
         self._bind_sent = False
+        self._bind_id, self._fence_id = ("warmside-" + secrets.token_hex(8) for _ in range(2))
         self._fences = 0
         self._fence_answers_due = 0
 
@@ -107,9 +108,9 @@ class Login:
                     self._read_features(element)
                 case (str(uri), name) if uri == sasl.NS_SASL and not self._authenticated:
                     self._read_sasl(name, element)
-                case (_, "iq") if element.getAttribute("id") == BIND_ID and self.jid is None:
+                case (_, "iq") if element.getAttribute("id") == self._bind_id and self.jid is None:
                     self._read_bound(element)
-                case (_, "iq") if element.getAttribute("id") == FENCE_ID and self._fence_answers_due:
+                case (_, "iq") if element.getAttribute("id") == self._fence_id and self._fence_answers_due:
                     self._fence_answers_due -= 1
                 case _:
                     self.others.append(element)
@@ -210,7 +211,7 @@ class Login:
     def _bind(self) -> Element:
         iq = Element((NS_CLIENT, "iq"))
         iq["type"] = "set"
-        iq["id"] = BIND_ID
+        iq["id"] = self._bind_id
         bind = iq.addElement((NS_BIND, "bind"))
         if self._credentials.jid.resource:
             bind.addElement((NS_BIND, "resource"), content=self._credentials.jid.resource)
@@ -225,7 +226,7 @@ class Login:
         for _ in range(2):
             iq = Element((NS_CLIENT, "iq"))
             iq["type"] = "get"
-            iq["id"] = FENCE_ID
+            iq["id"] = self._fence_id
             iq["to"] = self.session.parameters.host
             iq.addElement((NS_PING, "ping"))
             pings.append(iq)

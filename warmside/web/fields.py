@@ -13,6 +13,7 @@ from warmside.onetime import has_prefix
 from warmside.warm import Wish
 
 MOST_FIELDS = 32
+MOST_SECONDS = 999_999_999
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -155,9 +156,17 @@ def read_wish(fields: dict[str, Any]) -> Wish:
         hold=reader.integer("hold", 1, 0, 10),
         ver=reader.matching("ver", _ver, "give MAJOR.MINOR, such as 1.6") or (1, 6),
     )
-    address = reader.matching("address", _address, "give an IP address")
+    wish = Wish(
+        jid,
+        parameters,
+        password,
+        address=reader.matching("address", _address, "give an IP address"),
+        available=reader.matching("presence", _presence, "available is the only one") or False,
+        roster=reader.matching("fetch", _fetch, "roster is the only thing that can be fetched") or False,
+        attach_within=reader.integer("attach_within", 0, 1, MOST_SECONDS) or None,
+    )
     reader.finish()
-    return Wish(jid, parameters, password, address)
+    return wish
 
 
 def _password(reader: Reader) -> str | None:
@@ -188,6 +197,18 @@ def _ver(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError
     return int(match[1]), int(match[2])
+
+
+def _presence(text: str) -> bool:
+    if text != "available":
+        raise ValueError
+    return True
+
+
+def _fetch(text: str) -> bool:
+    if [part.strip() for part in text.split(",")] != ["roster"]:
+        raise ValueError
+    return True
 
 
 def _address(text: str) -> str:

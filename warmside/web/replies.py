@@ -55,7 +55,8 @@ def success(session: WarmSession, form: Form) -> Reply:
     """The reply that hands a session over."""
     if form is Form.JSON:
         members = asdict(session)
-        members["stanzas"] = list(session.stanzas)
+        if session.roster is None:
+            del members["roster"]
         return _json(200, "application/json", members)
     if form is Form.TEXT:
         return _text(200, f"{session.jid}\n{session.sid}\n{session.rid}\n")
@@ -124,6 +125,8 @@ def problem_for(error: Exception) -> Problem | None:
         case OneTimeRefused():
             name, detail = OTHERS[error.leftover]
             return Problem(502, name, detail, step=error.step)
+        case errors.PauseTooLong():
+            return Problem(400, "field", f"attach_within: {error.seen}", field="attach_within")
         case errors.BoshError():
             return _bosh_problem(error)
     return None

@@ -222,6 +222,8 @@ class WarmEndpoint(Endpoint):
                 "the reply is there as text/html, application/xhtml+xml, application/json or text/plain",
             )
         wish = read_wish(call.fields())
+        if call.form is Form.TEXT and (wish.available or wish.roster):
+            raise Problem(406, "not-acceptable", "text/plain has no room for what presence and fetch bring along")
         if not self._policy.allows(wish.jid.userhost(), wish.jid.host):
             raise Problem(403, "policy", "the policy does not let this account be warmed")
         session = await self._warmer.warm(wish)

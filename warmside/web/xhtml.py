@@ -16,6 +16,9 @@ FORM_FIELDS = (
     ("wait", "wait (seconds)", "60"),
     ("hold", "hold", "1"),
     ("ver", "BOSH version", "1.6"),
+    ("attach_within", "attach within (seconds)", ""),
+    ("presence", "presence (available)", ""),
+    ("fetch", "fetch (roster)", ""),
 )
 
 
@@ -30,6 +33,10 @@ def success(session: WarmSession) -> bytes:
         stanzas = SubElement(body, "ol", {"class": "stanzas"})
         for stanza in session.stanzas:
             SubElement(stanzas, "li").text = stanza
+    if session.roster is not None:
+        roster = SubElement(body, "ol", {"class": "roster"})
+        for contact in session.roster:
+            SubElement(roster, "li").text = contact["jid"]
     return _serialized(page)
 
 

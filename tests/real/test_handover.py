@@ -1,0 +1,184 @@
+"""What comes along with a session: presence, roster, stanzas, and time."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from tests.real.boshclient import CLIENT, BoshClient
+from tests.real.parts import Server, until
+
+SHORT = ("  mod_bosh: {}\n", "  mod_bosh:\n    max_inactivity: 2\n    max_pause: 20\n")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose sessions survive two seconds unattended."""
+    running = Server(tmp_path_factory.mktemp("short"), SHORT).start()
+    yield running
+    running.stop()
+
+
+def befriend(server: Server, one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        server.command(
+            "add_rosteritem",
+            localuser=first,
+            localserver="example.org",
+            user=second,
+            server="example.org",
+            nick=second.title(),
+            group="Verona",
+            subs="both",
+        )
+
+
+def kinds(stanzas: list[str]) -> list[tuple[str, str | None, str | None]]:
+    """Name, type and bare sender of each stanza."""
+    elements = [fromstring(stanza) for stanza in stanzas]
+    assert all(element.tag.startswith(CLIENT) for element in elements)
+    return [(e.tag.removeprefix(CLIENT), e.get("type"), (e.get("from") or "").partition("/")[0]) for e in elements]
+
+
+def test_the_roster_comes_with_the_session(server: Server) -> None:
+    befriend(server, "benvolio", "balthasar")
+    reply = server.warm(jid="benvolio@example.org", fetch="roster", wait=1)
+    assert reply.status == 200, reply.body
+    contact = {
+        "jid": "balthasar@example.org",
+        "name": "Balthasar",
+        "subscription": "both",
+        "ask": None,
+        "groups": ["Verona"],
+    }
+    assert reply.json()["roster"] == [contact]
+    assert reply.json()["stanzas"] == []
+    client = BoshClient(server.bosh).attach(reply.json())
+    assert client.ping()
+    client.terminate()
+
+
+def test_a_contact_that_no_library_parses_is_passed_on_as_it_is(server: Server) -> None:
+    befriend(server, "peter", "anthony")
+    server.command(
+        "add_rosteritem", localuser="peter", localserver="example.org",
+        user="potpan", server="my_host", nick="Potpan", group="", subs="none",
+    )  # fmt: skip
+    roster = server.warm(jid="peter@example.org", fetch="roster").json()["roster"]
+    assert {contact["jid"] for contact in roster} == {"anthony@example.org", "potpan@my_host"}
+
+
+def test_who_is_available_before_the_handover_is_seen_and_gets_what_waited(server: Server) -> None:
+    befriend(server, "gregory", "sampson")
+    server.attached("gregory@example.org").terminate()
+    sampson = server.attached("sampson@example.org")
+    sampson.presence()
+    abram = server.attached("abram@example.org")
+    abram.presence(to="gregory@example.org", type="subscribe")
+    sampson.message("gregory@example.org", "Offline one")
+    sampson.message("gregory@example.org", "Offline two")
+    assert sampson.ping() and abram.ping()
+    reply = server.warm(jid="gregory@example.org", presence="available", fetch="roster", wait=1)
+    session = reply.json()
+    seen = sampson.await_element(lambda e: (e.get("from") or "").startswith("gregory@") and e.get("type") is None)
+    assert seen.tag == f"{CLIENT}presence"
+    stanzas = [fromstring(stanza) for stanza in session["stanzas"]]
+    texts = [text for stanza in stanzas if (text := stanza.findtext(f"{CLIENT}body"))]
+    assert texts == ["Offline one", "Offline two"]
+    found = kinds(session["stanzas"])
+    assert ("presence", None, "gregory@example.org") in found, "her own presence comes back"
+    assert ("presence", "subscribe", "abram@example.org") in found
+    assert ("presence", None, "sampson@example.org") in found
+    assert len(found) == len(set(found)) + 1, "nothing is doubled but the two messages' kind"
+    sampson.message(session["jid"], "Online")
+    gregory = BoshClient(server.bosh).attach(session)
+    assert gregory.await_message() == "Online"
+    for client in (gregory, sampson, abram):
+        client.terminate()
+
+
+def test_the_page_shows_the_stanzas(server: Server) -> None:
+    reply = server.warm("text/html", jid="escalus@example.org", presence="available")
+    page = fromstring(reply.body)
+    xhtml = "{http://www.w3.org/1999/xhtml}"
+    items = page.findall(f".//{xhtml}ol[@class='stanzas']/{xhtml}li")
+    assert [fromstring(item.text or "").tag for item in items] == [f"{CLIENT}presence"]
+
+
+def test_text_has_no_room_for_stanzas(server: Server) -> None:
+    assert server.warm("text/plain", jid="escalus@example.org", presence="available").status == 406
+    assert server.warm("text/plain", jid="escalus@example.org", fetch="roster").status == 406
+
+
+def test_a_session_survives_as_long_as_was_asked_for_and_loses_nothing(short: Server) -> None:
+    romeo = short.attached("romeo@example.org")
+    reply = short.warm(jid="juliet@example.org", attach_within=12, presence="available", wait=1)
+    session = reply.json()
+    assert (session["inactivity"], session["attach_within"]) == (2, 12)
+    romeo.message(session["jid"], "While you were away")
+    for _ in range(5):
+        time.sleep(1)
+        assert romeo.ping()
+    romeo.message(session["jid"], "For five seconds")
+    juliet = BoshClient(short.bosh).attach(session)
+    assert juliet.await_message() == "While you were away"
+    assert juliet.await_message() == "For five seconds"
+    assert juliet.ping()
+    juliet.terminate()
+    romeo.terminate()
+
+
+def test_without_a_wish_a_session_ends_with_the_managers_inactivity(short: Server) -> None:
+    session = short.warm(jid="juliet@example.org").json()
+    assert session["attach_within"] == 2
+    until(lambda: not short.sessions("juliet"), within=10)
+
+
+def test_a_paused_session_ends_when_nobody_comes(short: Server) -> None:
+    assert short.warm(jid="tybalt@example.org", attach_within=4).status == 200
+    time.sleep(2.5)
+    assert short.sessions("tybalt")
+    until(lambda: not short.sessions("tybalt"), within=10)
+
+
+def test_longer_than_the_manager_allows_is_refused_and_the_limit_named(short: Server) -> None:
+    reply = short.warm(jid="paris@example.org", attach_within=21)
+    assert (reply.status, reply.json()["field"]) == (400, "attach_within")
+    assert "20 seconds" in reply.json()["detail"]
+    until(lambda: not short.sessions("paris"))
+
+
+def test_a_flood_at_the_moment_of_the_pause_is_delivered_once_and_in_order(short: Server) -> None:
+    resource = "juliet@example.org/balcony"
+    short.attached("juliet@example.org").terminate()
+    until(lambda: not short.sessions("juliet"))
+    sessions: list[dict[str, Any]] = []
+
+    def warm() -> None:
+        sessions.append(short.warm(jid=resource, attach_within=10, presence="available", wait=1).json())
+
+    warming = threading.Thread(target=warm)
+    warming.start()
+    texts: list[str] = []
+    while warming.is_alive() or len(texts) < 20:
+        texts.append(f"message {len(texts)}")
+        message = {"from": "romeo@example.org", "to": resource, "subject": "", "body": texts[-1], "type": "chat"}
+        short.command("send_message", **message)
+    # A session that is never quiet can't be paused without a loss, and the reply says so.
+    assert sessions[0]["attach_within"] in (2, 10)
+    arrived = [fromstring(stanza) for stanza in sessions[0]["stanzas"]]
+    juliet = BoshClient(short.bosh).attach(sessions[0])
+
+    def bodies() -> list[str]:
+        return [text for each in arrived if (text := each.findtext(f"{CLIENT}body"))]
+
+    deadline = time.monotonic() + 10
+    while len(bodies()) < len(texts) and time.monotonic() < deadline:
+        arrived += juliet.send()
+    # Those sent before she was online had waited for her, and come behind the first live ones.
+    assert sorted(bodies()) == sorted(texts), (sessions[0]["attach_within"], set(texts) ^ set(bodies()))
+    juliet.terminate()
