@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from warmside.jids import InvalidJID, Pattern, prepare
+from twisted.words.protocols.jabber.jid import InvalidFormat, prep
+
+from warmside.jids import JID, InvalidJID, Pattern, prepare
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,32 @@ def test_a_pattern_means_what_it_says(pattern: str, bare: str, matches: bool) ->
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(InvalidJID):
         Pattern.parse(text)
+
+
+@given(st.from_regex(r"[ -~]{1,20}@[ -~]{1,20}(/[ -~]{1,20})?", fullmatch=True))
+def test_the_short_cut_for_plain_text_gives_what_preparing_gives(text: str) -> None:
+    try:
+        jid = prepare(text)
+    except InvalidJID:
+        return
+    assert (jid.user, jid.host, jid.resource) == prep(jid.user, jid.host, jid.resource)
+    assert isinstance(jid, JID) and jid == JID(jid.full())
+
+
+@given(
+    st.text("abz09._~+=-", min_size=1, max_size=9),
+    st.text("abz09.-", min_size=1, max_size=9),
+    st.text(max_size=3) | st.text("!~aZ/@", max_size=9),
+)
+def test_what_is_prepared_already_is_left_as_it_is_and_nothing_else(local: str, host: str, resource: str) -> None:
+    text = f"{local}@{host}" + (f"/{resource}" if resource else "")
+    try:
+        expected = prep(local, host.removesuffix("."), resource or None)
+    except (InvalidFormat, UnicodeError, IndexError):
+        expected = None
+    if expected is None or not all(expected[1].split(".")) or (resource and not expected[2]):
+        with pytest.raises(InvalidJID):
+            prepare(text)
+    else:
+        jid = prepare(text)
+        assert (jid.user, jid.host, jid.resource) == expected

@@ -17,6 +17,21 @@ MAX_PART = 1023
 """Most bytes, as UTF-8, that RFC 6122 allows in each part of a JID."""
 
 
+_PREPARED = re.compile(r"[a-z0-9._~+=-]+")
+_PREPARED_HOST = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_PREPARED_RESOURCE = re.compile(r"[!-~]+")
+"""What certainly stays as it is when it is prepared: most of what ever comes."""
+
+
+class PreparedJID(JID):
+    """A JID from parts that are prepared already; preparing them again would cost more than all the rest."""
+
+    def __init__(self, local: str, host: str, resource: str | None) -> None:
+        self.user = local
+        self.host = host
+        self.resource = resource
+
+
 class InvalidJID(ValueError):
     """A text is not a JID that a user can have. The message says why, and holds nothing of the text."""
 
@@ -38,6 +53,8 @@ def prepare(text: str) -> JID:
     if slash and not resource:
         raise InvalidJID("its resource is empty")
     host = prepare_host(host)
+    if _PREPARED.fullmatch(local) and (not slash or _PREPARED_RESOURCE.fullmatch(resource)) and len(text) <= MAX_PART:
+        return PreparedJID(local, host, resource or None)
     try:
         jid = JID(tuple=(local, host, resource or None))
     except (InvalidFormat, UnicodeError) as error:
@@ -58,6 +75,8 @@ def prepare_host(host: str) -> str:
     :param host: a domain name; one trailing dot is dropped (RFC 7622, 3.2).
     :raises InvalidJID: it is not one.
     """
+    if _PREPARED_HOST.fullmatch(host) and len(host) <= MAX_PART:
+        return host
     host = re.sub(r"[.\u3002\uff0e\uff61]$", "", host)
     try:
         _, prepared, _ = prep(None, host, None)

@@ -7,13 +7,13 @@ it is done only when no request is outstanding.
 
 import secrets
 
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS
 from warmside.bosh.errors import NotAuthenticated, NotBound, NotUnderstood, Refused, WrongJID
 from warmside.bosh.session import Request, Session, stream_error
+from warmside.jids import JID, InvalidJID, prepare
 
 NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -159,8 +159,8 @@ class Login:
             raise NotBound("the server would not bind a resource", (conditions or ["undefined-condition"])[0])
         texts = [str(jid) for bind in iq.elements(NS_BIND, "bind") for jid in bind.elements(NS_BIND, "jid")]
         try:
-            bound = JID(texts[0])
-        except (InvalidFormat, IndexError, UnicodeError):
+            bound = prepare(texts[0])
+        except (InvalidJID, IndexError):
             raise NotUnderstood("the server bound something that is no JID") from None
         if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
             raise WrongJID("the server bound another account than the one asked for")

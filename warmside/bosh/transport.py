@@ -13,6 +13,8 @@ from typing import Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IConsumer
@@ -20,6 +22,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import (
+    URI,
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
@@ -30,7 +33,7 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from warmside.bosh.body import MAX_SIZE
@@ -71,14 +74,14 @@ class Manager:
         self.url = url
         self.connections = connections
         self.in_use = 0
-        self._url = EncodedURL.from_text(url)
+        self._url = _PreparedURL(url)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
         self._pool.retryAutomatically = False
-        agent = Agent(reactor, _https(ca_file), connectTimeout=CONNECT_TIMEOUT, pool=self._pool)
-        self._client = HTTPClient(agent, data_to_body_producer=_Whole)
+        agent = Agent.usingEndpointFactory(reactor, _OneEndpoint(reactor, url, ca_file), self._pool)
+        self._client = HTTPClient(agent, cookiejar=_NoCookies(), data_to_body_producer=_Whole)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -157,6 +160,46 @@ class Lane:
     def post(self, body: bytes) -> "Deferred[Response]":
         """See `Manager.post`."""
         return self._manager.post(body, self._headers)
+
+
+class _PreparedURL(EncodedURL):
+    """A URL whose host need not be IDNA-encoded anew for each request."""
+
+    def __init__(self, url: str) -> None:
+        parsed = EncodedURL.from_text(url).to_uri()
+        super().__init__(parsed.scheme, parsed.host, parsed.path, parsed.query, port=parsed.port, rooted=True)
+        self._text = parsed.to_text()
+
+    def to_uri(self) -> "_PreparedURL":
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._text
+
+
+class _NoCookies(IndexableCookieJar):
+    """Keeps no cookies: a manager's or proxy's cookie for one user must never go along with another."""
+
+    def add_cookie_header(self, request: Any) -> None:
+        pass
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        pass
+
+
+@implementer(IAgentEndpointFactory)
+class _OneEndpoint:
+    """The one endpoint that there is to connect to, made once."""
+
+    def __init__(self, reactor: Any, url: str, ca_file: Path | None) -> None:
+        uri = URI.fromBytes(EncodedURL.from_text(url).to_uri().to_text().encode("ascii"))
+        self._endpoint = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
+        if uri.scheme == b"https":
+            connection = _https(ca_file).creatorForNetloc(uri.host, uri.port)
+            self._endpoint = wrapClientTLS(connection, self._endpoint)
+
+    def endpointForURI(self, uri: URI) -> Any:
+        return self._endpoint
 
 
 def _https(ca_file: Path | None) -> BrowserLikePolicyForHTTPS:
