@@ -43,6 +43,7 @@ setup(
         "treq>=24.9",
         "wokkel>=18.0.0",
         "bcrypt>=4.0",
+        "cryptography>=42.0",
         "scramp>=1.4.4",
         "hyperlink>=21.0.0",
         "zope.interface>=6.0",

@@ -70,7 +70,7 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[bosh]\nurl = "ftp://x/"\n', 'bosh.url = "ftp://x/"', "http://127.0.0.1:5282/bosh"),
         (ADMINS + '[bosh]\nurl = "http://[x/"\n', "bosh.url", "connection manager"),
         (ADMINS + '[bosh]\nurl = "http://example.org/"\n', "bosh.url", "use https"),
-        (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "no such file"),
+        (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "No such file"),
         (ADMINS + '[bosh]\nca_file = "relative"\n', "bosh.ca_file", "absolute"),
         (ADMINS + "[bosh]\ntimeout = 0\n", "bosh.timeout = 0", "from 0.1 to 300"),
         (ADMINS + "[bosh]\ntimeout = true\n", "bosh.timeout = true", "number"),

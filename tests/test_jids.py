@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from twisted.words.protocols.jabber.jid import InvalidFormat, prep
 
 from warmside.jids import JID, InvalidJID, Pattern, prepare

@@ -1,7 +1,6 @@
 """The ``warmside`` command. A subcommand's modules are imported only when it is called."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: those of the command line if ``None``.
     :returns: the exit status: 0, 1 when the work failed, 2 for bad usage or configuration.
     """
-    parsed = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    if given[:1] == ["extauth"]:
+        return _extauth(parser, given)
+    parsed = parser.parse_args(given)
     run: Any = parsed.run
     try:
         return int(run(parsed))
@@ -41,7 +44,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves HTTP and answers ejabberd's extauth questions on stdin and stdout until stdin ends.",
     )
     extauth.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
-    extauth.set_defaults(run=_extauth)
 
     relay = commands.add_parser(
         "relay", help="not there yet", description="Carries extauth questions to a running daemon. Not there yet."
@@ -80,13 +82,22 @@ def _hash_password(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _extauth(parsed: argparse.Namespace) -> int:
+def _extauth(parser: argparse.ArgumentParser, given: list[str]) -> int:
+    """Run ``warmside extauth``; a mistyped option in ejabberd's configuration must not end it either."""
+    usage_fault = None
+    config = Path(DEFAULT_CONFIG)
+    try:
+        config = Path(parser.parse_args(given).config)
+    except SystemExit as exit_:
+        # argparse has said on stderr what is wrong; --help ends with 0.
+        if not exit_.code:
+            raise
+        usage_fault = f"its command line is wrong: {' '.join(given)}"
     # stdout carries answers and nothing else from here on, whatever is imported or printed.
     from warmside.extauth.stdio import take_over
 
-    terminal = os.isatty(0)
     streams = take_over()
 
     from warmside.runner import run_extauth
 
-    return run_extauth(Path(parsed.config), streams, terminal=terminal)
+    return run_extauth(config, streams, usage_fault=usage_fault)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from cryptography.x509 import load_pem_x509_certificates
+
 from warmside import listening
 from warmside.jids import InvalidJID, Pattern, prepare_host
 from warmside.tables import ConfigError, Table
@@ -131,10 +133,12 @@ def _config(root: Table) -> Config:
     insecure = root.flag("insecure", False)
     http = _http(root.table("http"), insecure)
     bosh = _bosh(root.table("bosh"), None, insecure)
-    host = {
-        _host(table): _bosh(table, bosh, insecure)
-        for table in (root.table("host").table(name) for name in root.table("host").names())
-    }
+    host: dict[str, Bosh] = {}
+    for table in (root.table("host").table(name) for name in root.table("host").names()):
+        name = _host(table)
+        if name in host:
+            raise ConfigError(root.file, key=table.name, message="this host is there twice, in another spelling")
+        host[name] = _bosh(table, bosh, insecure)
     passwords = _passwords(root.table("passwords"))
     extauth = _extauth(root.table("extauth"))
     admins = _admins(root.table("admins"))
@@ -174,8 +178,15 @@ def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     if parts.scheme == "http" and not listening.is_loopback(parts.hostname or "") and not insecure:
         raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
     ca_file = table.path("ca_file", common.ca_file if common else None)
-    if ca_file is not None and not ca_file.is_file():
-        raise table.error("ca_file", "there is no such file; give a file with PEM certificates")
+    if ca_file is not None:
+        try:
+            certificates = load_pem_x509_certificates(ca_file.read_bytes())
+        except OSError as error:
+            raise table.error("ca_file", f"it can't be read ({error.strerror}); give a PEM file") from None
+        except ValueError:
+            certificates = []
+        if not certificates:
+            raise table.error("ca_file", "there is no certificate in it; give a PEM file")
     public_url = table.optional_text("public_url", common.public_url if common else None)
     if public_url is not None and _parts(public_url) is None:
         raise table.error("public_url", 'give an http or https address, such as "https://example.org/bosh"')

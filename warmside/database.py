@@ -7,12 +7,15 @@ any timeout, so a file is opened under a file lock.
 import fcntl
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from warmside.folders import private_file
 
-BUSY_TIMEOUT = 2.0
+BUSY_TIMEOUT = 0.5
 """Seconds to wait for another process's transaction; ours last microseconds."""
+LOCK_TIMEOUT = 1.0
+"""Seconds to wait for other processes that are opening the same file."""
 
 
 def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connection:
@@ -22,14 +25,14 @@ def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connecti
     :param durable: whether a committed change must survive a power failure.
     :returns: a connection in autocommit mode.
     :raises UnsafeFolder: the file can't be made or isn't ours alone.
-    :raises sqlite3.Error: it is not a database, or SQLite can't open it.
+    :raises sqlite3.Error: it is not a database, SQLite can't open it, or another process is opening it.
     """
     private_file(path)
     lock = path.with_name(path.name + ".lock")
     private_file(lock)
     fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd)
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -41,3 +44,17 @@ def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connecti
         return connection
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    """Take the lock. Nobody keeps it for more than some milliseconds; who does must not hold us up."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise sqlite3.OperationalError("another process keeps its lock file locked") from None
+            time.sleep(0.005)
+        else:
+            return

@@ -19,6 +19,11 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
+BACKLOG = 128
+
+KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
+"""The endpoints of Twisted's that a server can listen on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -30,6 +35,7 @@ class Place:
 
     kind: str
     interface: str = ""
+    port: int = 0
     path: str = ""
 
     @property
@@ -54,6 +60,8 @@ def examine(description: str) -> Place:
     :raises ValueError: it is not an endpoint string; the message says what Twisted found wrong.
     """
     found: list[Place] = []
+    if not description.startswith(KINDS):
+        raise ValueError("it is none of " + ", ".join(KINDS))
     try:
         endpoint = serverFromString(_Recorder(found), description)
         if not description.startswith(("systemd:", "fd:")):
@@ -61,8 +69,8 @@ def examine(description: str) -> Place:
             endpoint.listen(Factory()).addErrback(failures.append)
             for failure in failures:
                 failure.raiseException()
-    except (ValueError, TypeError, KeyError, IndexError, OSError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+    except Exception as error:  # whatever a parser or a library of certificates raises
+        raise ValueError(f"Twisted can't use it ({str(error)[:100] or type(error).__name__})") from None
     return found[0] if found else Place("other")
 
 
@@ -76,6 +84,33 @@ def listen(reactor: Any, description: str, factory: Any, *, shared: bool) -> "De
     return listening
 
 
+def rehearse(description: str, *, shared: bool) -> None:
+    """See whether an endpoint can be listened on, without leaving anything open.
+
+    :raises OSError: it can't.
+    """
+    place = examine(description)
+    if place.kind in ("tcp", "tls"):
+        with _bound(place.interface, place.port, shared=shared):
+            pass
+
+
+def _bound(interface: str, port: int, *, shared: bool) -> socket.socket:
+    """A socket that is bound and listens."""
+    sock = socket.socket(socket.AF_INET6 if ":" in interface else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((interface, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class _Recorder:
     """Stands in for the reactor while an endpoint string is examined."""
 
@@ -85,12 +120,12 @@ class _Recorder:
     def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> None:
         if not 0 <= port <= 65535:
             raise ValueError(f"there is no port {port}")
-        self._found.append(Place("tcp", interface))
+        self._found.append(Place("tcp", interface, port))
 
     def listenSSL(
         self, port: int, factory: Factory, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> None:
-        self._found.append(Place("tls", interface))
+        self._found.append(Place("tls", interface, port))
 
     def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
         self._found.append(Place("unix", path=address))
@@ -106,17 +141,12 @@ class _SharingReactor:
         return getattr(self._reactor, name)
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
-        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.setblocking(False)
-            try:
-                sock.bind((interface, port))
-                sock.listen(max(backlog, 128))
-            except OSError as error:
-                raise CannotListenError(interface, port, error) from None
-            adopted: IListeningPort = self._reactor.adoptStreamPort(sock.fileno(), family, factory)
+        try:
+            sock = _bound(interface, port, shared=True)
+        except OSError as error:
+            raise CannotListenError(interface, port, error) from None
+        with sock:
+            adopted: IListeningPort = self._reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
             return adopted
 
     def listenSSL(
@@ -125,9 +155,9 @@ class _SharingReactor:
         return self.listenTCP(port, TLSMemoryBIOFactory(contextFactory, False, factory), backlog, interface)
 
 
-def in_words(description: str, error: CannotListenError) -> str:
+def in_words(error: CannotListenError | OSError) -> str:
     """Why an endpoint can't be listened on, for the one who chose it."""
-    reason = error.socketError
+    reason = error.socketError if isinstance(error, CannotListenError) else error
     if isinstance(reason, OSError) and reason.errno == errno.EADDRINUSE:
-        return f"{description!r}: another program listens there already"
-    return f"{description!r}: {getattr(reason, 'strerror', None) or reason}"
+        return "another program listens there already"
+    return str(getattr(reason, "strerror", None) or reason)

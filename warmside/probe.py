@@ -17,7 +17,6 @@ from warmside.bosh.errors import Refused
 from warmside.jids import JID
 from warmside.onetime import IStore, Leftover, OneTimePassword
 
-PROBE_LIFETIME = 60.0
 MOST_HOSTS = 1000
 """Safe hosts that are remembered; beyond, the one that was not asked for longest is forgotten."""
 
@@ -40,19 +39,21 @@ class OneTimeRefused(Refused):
 
 
 Authenticate = Callable[[JID, OneTimePassword], Awaitable[None]]
-"""Authenticates over BOSH and ends the session; raises `warmside.bosh.errors.BoshError` if it fails."""
+"""Authenticates over BOSH and ends the session; raises `OneTimeRefused` or another `BoshError`."""
 
 
 class HostGuard:
     """Lets nothing be done for a host before the host was found safe.
 
+    :param lifetime: seconds that a one-time password lives.
     :param authenticate: logs in with a one-time password as far as authentication goes.
     """
 
     log = Logger()
 
-    def __init__(self, store: IStore, authenticate: Authenticate) -> None:
+    def __init__(self, store: IStore, lifetime: float, authenticate: Authenticate) -> None:
         self._store = store
+        self._lifetime = lifetime
         self._authenticate = authenticate
         self._safe: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[Deferred[None]]] = {}
@@ -91,15 +92,12 @@ class HostGuard:
 
     async def _probe(self, host: str) -> None:
         jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))
-        password = await self._store.mint(jid.userhost(), PROBE_LIFETIME)
+        password = await self._store.mint(jid.userhost(), self._lifetime)
         try:
+            await self._authenticate(jid, password)
             try:
                 await self._authenticate(jid, password)
-            except Refused as refused:
-                raise OneTimeRefused(refused, await self._store.revoke(password)) from None
-            try:
-                await self._authenticate(jid, password)
-            except Refused:
+            except OneTimeRefused:
                 return
             raise UnsafeHost(host)
         finally:

@@ -1,6 +1,7 @@
 """Running ``warmside extauth``: the service under a supervisor, the protocol on stdin and stdout."""
 
 import os
+import stat
 import sys
 import threading
 from pathlib import Path
@@ -12,11 +13,11 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 from warmside import __version__, logs
-from warmside.config import ConfigError, Log, load
+from warmside.config import Config, ConfigError, Log, load
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.stdio import Streams
-from warmside.service import StartError, Warmside, log_to, on_hangup
-from warmside.supervisor import Running, Supervisor
+from warmside.service import StartError, Warmside, log_observer, log_to, on_hangup
+from warmside.supervisor import Supervisor
 
 EXIT_USAGE = 2
 TIME_TO_END = 0.6
@@ -33,24 +34,23 @@ class _CurrentLog:
         self._settings = Log(None, "text")
         self._observer = logs.observer(self._settings)
 
-    def use(self, settings: Log) -> None:
-        """:raises StartError: the log file can't be opened; the log stays where it was."""
-        if settings != self._settings:
-            try:
-                self._observer = logs.observer(settings)
-            except OSError as error:
-                raise StartError(f"log.file can't be opened: {error}") from None
-            self._settings = settings
+    def use(self, config: Config) -> None:
+        """:raises ConfigError: the log file can't be opened; the log stays where it was."""
+        if config.log != self._settings:
+            self._observer = log_observer(config)
+            self._settings = config.log
 
     def __call__(self, event: LogEvent) -> None:
         self._observer(event)
 
 
-def run_extauth(path: Path, streams: Streams, *, terminal: bool) -> int:
+def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None) -> int:
     """Serve until stdin ends.
 
+    With a pipe on stdin a fault is waited out; without, it ends the process.
+
     :param path: the configuration file, read again for each attempt to start.
-    :param terminal: whether stdin is a terminal: then a fault ends the process instead of being waited out.
+    :param usage_fault: what is wrong with the command line, if something is: no attempt can help then.
     :returns: the exit status.
     """
     from twisted.internet import reactor
@@ -59,34 +59,41 @@ def run_extauth(path: Path, streams: Streams, *, terminal: bool) -> int:
     log_to(current_log)
     log = Logger()
     log.info("warmside {version} as extauth program, process {pid}", version=__version__, pid=os.getpid())
+    running: list[Warmside] = []
 
-    async def start() -> Running:
+    async def start() -> Warmside:
+        if usage_fault is not None:
+            raise StartError(usage_fault)
         config = load(path)
-        current_log.use(config.log)
+        current_log.use(config)
         service = Warmside(config, reactor, shared=True)
         await service.start()
-        on_hangup(reactor, service.reload)
+        running[:] = [service]
         return service
 
-    if terminal:
-        fault = _fault(start)
-        if fault is not None:
+    if not is_pipe(streams.questions):
+        try:
+            if usage_fault is not None:
+                return EXIT_USAGE
+            Warmside(load(path), reactor, shared=True).rehearse()
+        except (ConfigError, StartError) as fault:
             print(f"warmside: {fault}", file=sys.__stderr__)
             return EXIT_USAGE
 
-    supervisor = Supervisor(reactor, start)
-    _serve(reactor, supervisor, streams)
+    def reload() -> None:
+        for service in running:
+            service.reload()
+
+    on_hangup(reactor, reload)
+    _serve(reactor, Supervisor(reactor, start), streams)
     log.info("stdin has ended")
-    return 0
+    return EXIT_USAGE if usage_fault is not None else 0
 
 
-def _fault(start: Any) -> str | None:
-    """Why the service can't start, if it can't."""
-    found: list[str] = []
-    trial = Deferred.fromCoroutine(start())
-    trial.addCallback(lambda service: Deferred.fromCoroutine(service.stop(0)))
-    trial.addErrback(lambda failure: found.append(str(failure.trap(ConfigError, StartError) and failure.value)))
-    return found[0] if found else None
+def is_pipe(fd: int) -> bool:
+    """Whether another program is at the other end of a file descriptor."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
@@ -94,12 +101,14 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
         last_moment = threading.Timer(LAST_MOMENT, os._exit, [0])
         last_moment.daemon = True
         last_moment.start()
+
+    def all_answered() -> None:
         if reactor.running:
             reactor.stop()
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(TIME_TO_END)))
-    protocol = ExtauthProtocol(supervisor.authority, stdin_ended)
-    reactor.callWhenRunning(supervisor.begin)
+    protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered)
     stdio: Any = StandardIO
+    reactor.callWhenRunning(supervisor.begin)
     reactor.callWhenRunning(lambda: stdio(protocol, stdin=streams.questions, stdout=streams.answers))
     reactor.run()

@@ -6,7 +6,8 @@ twistd. ``warmside extauth`` runs the same service under `warmside.supervisor`.
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,6 +58,15 @@ class Warmside:
         self.authority: IAuthority | None = None
         self._reactor = reactor
         self._shared = shared
+        for description in config.http.listen if shared else ():
+            if listening.examine(description).kind == "unix":
+                raise ConfigError(
+                    config.path,
+                    key="http.listen",
+                    shown=f'"{description}"',
+                    message="several copies of warmside extauth can't share a unix socket: "
+                    "give tcp: with interface=127.0.0.1, or run the daemon (twistd)",
+                )
         if shared and config.passwords.store == "sqlite://:memory:":
             raise ConfigError(
                 config.path,
@@ -72,7 +82,7 @@ class Warmside:
             raise ConfigError(
                 config.path, key="admins.file", shown=f'"{config.admins.file}"', message=str(error)
             ) from None
-        self._managers: dict[Bosh, Manager] = {}
+        self._managers: dict[tuple[str, Path | None], Manager] = {}
         self._ports: list[IListeningPort] = []
         self._closers: list[Callable[[], Any]] = []
 
@@ -83,12 +93,22 @@ class Warmside:
         """
         try:
             await self._start()
-        except (StoreError, UnsafeFolder, OSError) as error:
-            await self.stop(0)
-            raise StartError(str(error)) from None
         except BaseException:
             await self.stop(0)
             raise
+
+    def rehearse(self) -> None:
+        """Open everything that `start` needs, and close it again.
+
+        :raises StartError: something is not to be had.
+        """
+        try:
+            self._open_files()
+        finally:
+            self._close()
+        for description in self.config.http.listen:
+            with self._blaming("http.listen", description):
+                listening.rehearse(description, shared=self._shared)
 
     async def stop(self, within: float = 5.0) -> None:
         """Stop listening, finish or end what is under way, revoke, let go. Takes about ``within`` seconds."""
@@ -96,10 +116,8 @@ class Warmside:
         self._ports.clear()
         if within and self.authority is not None:
             await self._warmer.close(within)
-        while self._closers:
-            result = self._closers.pop()()
-            if isinstance(result, Deferred):
-                await result
+        for closing in self._close():
+            await closing
         self.authority = None
 
     def reload(self) -> None:
@@ -107,7 +125,8 @@ class Warmside:
         self.admins.reload()
 
     async def _start(self) -> None:
-        store, users = self._open_store(), self._open_users()
+        store, users = self._open_files()
+        self.log.info("runtime folder: {path}", path=str(runtime_folder()))
         self._warmer = Warmer(
             self._reactor,
             store,
@@ -119,10 +138,8 @@ class Warmside:
         )
         site = BoundedSite(self._root(), self._reactor)
         for description in self.config.http.listen:
-            try:
+            with self._blaming("http.listen", description):
                 self._ports.append(await listening.listen(self._reactor, description, site, shared=self._shared))
-            except CannotListenError as error:
-                raise StartError("http.listen: " + listening.in_words(description, error)) from None
             self.log.info("HTTP on {where}", where=description)
         sweeper = LoopingCall(lambda: Deferred.fromCoroutine(store.sweep()).addErrback(self._sweep_failed))
         sweeper.clock = self._reactor
@@ -130,13 +147,41 @@ class Warmside:
         self._closers.append(sweeper.stop)
         self.authority = OneTimeAuthority(store, UsersAuthority(users))
 
+    def _close(self) -> list[Deferred[None]]:
+        """Let go of everything, the last first; returns what takes a while."""
+        closing = []
+        while self._closers:
+            result = self._closers.pop()()
+            if isinstance(result, Deferred):
+                closing.append(result)
+        return closing
+
+    def _open_files(self) -> tuple[IStore, Users]:
+        with self._blaming("passwords.store", self.config.passwords.store):
+            runtime_folder()
+            store = self._open_store()
+        with self._blaming("extauth.users_file", self.config.extauth.users_file or "(in the state folder)"):
+            return store, self._open_users()
+
+    @contextmanager
+    def _blaming(self, key: str, value: object) -> Iterator[None]:
+        """Turn what goes wrong into a `StartError` that names the file, the key and the value."""
+        try:
+            yield
+        except (CannotListenError, OSError) as error:
+            reason = listening.in_words(error)
+        except (StoreError, UnsafeFolder) as error:
+            reason = str(error)
+        else:
+            return
+        raise StartError(f'{self.config.path}: {key} = "{value}": {reason}')
+
     def _open_store(self) -> IStore:
         where = self.config.passwords.store
         path: Path | None
         if where == "sqlite://:memory:":
             path = None
         elif where == "sqlite":
-            self.log.info("runtime folder: {path}", path=str(runtime_folder()))
             path = private_folder() / "passwords.sqlite"
         else:
             path = Path(where.removeprefix("sqlite://"))
@@ -153,10 +198,14 @@ class Warmside:
         return users
 
     def _manager(self, settings: Bosh) -> Manager:
-        manager = self._managers.get(settings)
+        """The one way to a manager: hosts that share its address share its connections."""
+        key = (settings.url, settings.ca_file)
+        manager = self._managers.get(key)
         if manager is None:
-            manager = Manager(self._reactor, settings.url, settings.connections, settings.ca_file)
-            self._managers[settings] = manager
+            sharing = [each for each in (self.config.bosh, *self.config.host.values()) if each.url == settings.url]
+            connections = min(each.connections for each in sharing)
+            manager = Manager(self._reactor, settings.url, connections, settings.ca_file)
+            self._managers[key] = manager
             self._closers.append(manager.close)
         return manager
 
@@ -186,7 +235,7 @@ class Options(usage.Options):
 
     optParameters = [["config", "c", str(DEFAULT_PATH), "The configuration file (TOML)."]]
     config: Config
-    log_observer: ILogObserver
+    log_observer: ILogObserver | None
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line; see `usage.Options`."""
@@ -201,27 +250,24 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Read the configuration, and let twistd log where it says."""
+        """Read the configuration, and let twistd log where it says, unless it was told otherwise itself."""
+        parent: Any = self.parent or {}
+        elsewhere = any(parent.get(name) for name in ("logger", "logfile", "syslog"))
         try:
             self.config = load(Path(self["config"]))
-            self.log_observer = logs.observer(self.config.log)
+            self.log_observer = None if elsewhere else log_observer(self.config)
         except ConfigError as error:
             _refuse(str(error))
-        except OSError as error:
-            _refuse(f"log.file can't be opened: {error}")
-        if self.parent is None:
-            return
-        elsewhere = any(self.parent.get(name) for name in ("logger", "logfile", "syslog"))
-        if not self.parent.get("nodaemon") and self.config.log.file is None and not elsewhere:
+        if parent and not parent.get("nodaemon") and self.config.log.file is None:
             _refuse(f"{self.config.path}: log.file: a daemon has no stderr: set it, or start with twistd -n")
-        if self.parent.get("nodaemon") and self.parent.get("pidfile") == "twistd.pid":
-            self.parent["pidfile"] = ""  # twistd's default, in whatever folder this happens to be
+        if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
+            parent["pidfile"] = ""  # twistd's default, in whatever folder this happens to be
 
 
 class Daemon(Service):
     """`Warmside` as one of twistd's services."""
 
-    def __init__(self, warmside: Warmside, reactor: Any, log_observer: ILogObserver) -> None:
+    def __init__(self, warmside: Warmside, reactor: Any, log_observer: ILogObserver | None) -> None:
         self._warmside = warmside
         self._reactor = reactor
         self._log_observer = log_observer
@@ -229,17 +275,15 @@ class Daemon(Service):
     def setServiceParent(self, parent: Any) -> None:
         """Join twistd's application, and have it log where the configuration says; its own default is stdout."""
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-        if isinstance(parent, Componentized):
+        if self._log_observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._log_observer)
 
     def privilegedStartService(self) -> None:
-        """Listen; a port that can't be had ends the process with exit status 2."""
+        """Open the store and listen; `makeService` has seen that it can be done."""
         failures: list[Failure] = []
         Deferred.fromCoroutine(self._warmside.start()).addErrback(failures.append)
         for failure in failures:
-            failure.trap(StartError)
-            Logger().critical("{reason}", reason=failure.getErrorMessage())
-            raise SystemExit(2)
+            failure.raiseException()
 
     def startService(self) -> None:
         """From now on SIGHUP reads again what may have changed."""
@@ -253,13 +297,28 @@ class Daemon(Service):
 
 
 def makeService(options: Options) -> Daemon:
-    """What twistd runs."""
+    """What twistd runs; whatever keeps it from starting is said while there is a stderr to say it on."""
     from twisted.internet import reactor
 
     try:
-        return Daemon(Warmside(options.config, reactor, shared=False), reactor, options.log_observer)
-    except ConfigError as error:
+        warmside = Warmside(options.config, reactor, shared=False)
+        warmside.rehearse()
+    except (ConfigError, StartError) as error:
         _refuse(str(error))
+    return Daemon(warmside, reactor, options.log_observer)
+
+
+def log_observer(config: Config) -> ILogObserver:
+    """The observer that a configuration asks for.
+
+    :raises ConfigError: its log file can't be opened.
+    """
+    try:
+        return logs.observer(config.log)
+    except OSError as error:
+        raise ConfigError(
+            config.path, key="log.file", shown=f'"{config.log.file}"', message=f"it can't be opened: {error.strerror}"
+        ) from None
 
 
 def on_hangup(reactor: Any, call: Callable[[], None]) -> None:

@@ -96,7 +96,7 @@ class Warmer:
         self._lifetime = lifetime
         self._run_work = run_work
         self._jobs: set[_Job] = set()
-        self.guard = HostGuard(store, self._authenticate)
+        self.guard = HostGuard(store, lifetime, self._authenticate)
 
     def warm(self, wish: Wish) -> "Deferred[WarmSession]":
         """Warm a session.
@@ -140,18 +140,17 @@ class Warmer:
 
     async def _attempt(self, wish: Wish, job: "_Job") -> WarmSession:
         if wish.password is not None:
-            return await self._log_in(wish, Credentials(wish.jid, wish.password, one_time=False), job)
+            return await self._log_in(wish, Credentials(wish.jid, wish.password, one_time=False), None, job)
         minted = await self._store.mint(wish.jid.userhost(), self._lifetime)
         try:
-            return await self._log_in(wish, Credentials(wish.jid, minted.text, one_time=True), job)
-        except Refused as refused:
-            raise OneTimeRefused(refused, await self._store.revoke(minted)) from None
+            return await self._log_in(wish, Credentials(wish.jid, minted.text, one_time=True), minted, job)
         finally:
             await self._store.revoke(minted)
 
-    async def _log_in(self, wish: Wish, credentials: Credentials, job: "_Job") -> WarmSession:
-        host = wish.jid.host
-        async with self._manager(host).reserve(address=wish.address) as lane:
+    async def _log_in(
+        self, wish: Wish, credentials: Credentials, minted: OneTimePassword | None, job: "_Job"
+    ) -> WarmSession:
+        async with self._manager(wish.jid.host).reserve(address=wish.address) as lane:
             login = Login(Session(wish.parameters), credentials, parallel=lane.width)
             driver = Driver(self._reactor, lane, login, self._run_work)
             job.login = login
@@ -159,10 +158,20 @@ class Warmer:
                 await driver.log_in()
                 self._remember(wish.jid.userhost())
                 arrival = await self._prepare_handover(wish, driver)
-            except BaseException:
-                await driver.close()
+            except BaseException as error:
+                await self._clean_up(driver, minted, error)
                 raise
-        return _handed_over(login, arrival, self._settings(host))
+        return _handed_over(login, arrival, self._settings(wish.jid.host))
+
+    async def _clean_up(self, driver: Driver, minted: OneTimePassword | None, error: BaseException) -> None:
+        """Leave nothing behind. The password goes first: nothing on the network can hold that up.
+
+        :raises OneTimeRefused: what failed was a one-time password.
+        """
+        leftover = await self._store.revoke(minted) if minted is not None else Leftover.GONE
+        await driver.close()
+        if minted is not None and isinstance(error, Refused):
+            raise OneTimeRefused(error, leftover) from None
 
     async def _prepare_handover(self, wish: Wish, driver: Driver) -> Arrival:
         """Do what is to be done over the session before the browser has it."""
@@ -192,8 +201,10 @@ class Warmer:
             driver = Driver(self._reactor, lane, job.login, self._run_work)
             try:
                 await driver.log_in()
-            finally:
-                await driver.close()
+            except BaseException as error:
+                await self._clean_up(driver, password, error)
+                raise
+            await driver.close()
 
 
 class _Job:

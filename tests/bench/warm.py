@@ -183,7 +183,8 @@ def report(phases: list[Phase]) -> str:
         )
         lines.append(
             f"warm / classic at {concurrency:2}: p50 x {warm.percentile(50) / classic.percentile(50):.2f}, "
-            f"throughput x {warm.rate / classic.rate:.2f}; warm p99 / p50: x {warm.percentile(99) / warm.percentile(50):.2f}"
+            f"throughput x {warm.rate / classic.rate:.2f}; "
+            f"warm p99 / p50: x {warm.percentile(99) / warm.percentile(50):.2f}"
         )
     return "\n".join(lines)
 

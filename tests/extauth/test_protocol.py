@@ -152,3 +152,41 @@ def test_a_question_shows_no_password() -> None:
     with pytest.raises(MalformedQuestion) as malformed:
         Question.parse(b"geheim:juliet:example.org:geheim")
     assert "geheim" not in str(malformed.value)
+
+
+class Ends:
+    """Notes how a stream ends."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.recorder = Recorder()
+        self.protocol = ExtauthProtocol(
+            lambda: self.recorder, lambda: self.said.append("ended"), lambda: self.said.append("lost")
+        )
+        self.transport = StringTransport()
+        self.protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+
+
+def test_at_the_end_of_questions_the_last_one_is_still_answered() -> None:
+    ends = Ends()
+    ends.protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
+    ends.protocol.readConnectionLost()
+    assert ends.said == ["ended"] and not ends.transport.disconnecting
+    ends.recorder.pending[0].callback(True)
+    assert ends.transport.value() == YES + YES
+    assert ends.transport.disconnecting
+    ends.protocol.connectionLost()
+    assert ends.said == ["ended", "lost"]
+
+
+@pytest.mark.parametrize("order", ["wr", "rw", "w", "wrc", "rwc", "c"])
+def test_however_the_stream_ends_it_ends_once(order: str) -> None:
+    ends = Ends()
+    for end in order:
+        if end == "w":
+            ends.protocol.writeConnectionLost()
+        elif end == "r":
+            ends.protocol.readConnectionLost()
+        else:
+            ends.protocol.connectionLost()
+    assert ends.said == ["ended", "lost"]

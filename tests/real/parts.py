@@ -109,6 +109,7 @@ class Server(Site):
         self.store = folder / "runtime" / "private" / "passwords.sqlite"
         self.users = folder / "state" / "users.sqlite"
         self.admins.write_text(f"{ADMIN}:{HASH}\n")
+        self.admins.chmod(0o600)
         self.toml.write_text(self.sample_toml() + toml)
         api = (
             f'  - port: {self.api}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'

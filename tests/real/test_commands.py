@@ -30,6 +30,7 @@ class Folder:
         self.port = free_port()
         self.toml = path / "warmside.toml"
         (path / "admins").write_text(f"{ADMIN}:{HASH}\n")
+        (path / "admins").chmod(0o600)
         self.write("")
         self.environ = dict(os.environ) | {
             "RUNTIME_DIRECTORY": str(path / "runtime"),
@@ -100,8 +101,58 @@ def test_help_and_version_work() -> None:
 
 def test_bad_usage_ends_with_2() -> None:
     for arguments in ([], ["nonsense"], ["extauth", "--nonsense"]):
-        done = run(WARMSIDE, *arguments)
+        done = run(WARMSIDE, *arguments, stdin=subprocess.DEVNULL)
         assert (done.returncode, done.stdout) == (2, "") and "usage" in done.stderr
+
+
+def test_a_mistyped_option_in_ejabberds_configuration_is_waited_out_too() -> None:
+    process = subprocess.Popen(
+        [WARMSIDE, "extauth", "--confg", "x"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin and process.stdout
+    question = b"isuser:juliet:example.org"
+    process.stdin.write(struct.pack("!H", len(question)) + question)
+    process.stdin.flush()
+    assert process.stdout.read(4) == NO
+    time.sleep(1)
+    assert process.poll() is None
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (2, b"") and b"its command line is wrong" in err
+
+
+def test_every_question_before_the_end_of_stdin_is_answered(folder: Folder) -> None:
+    questions = [b"isuser:u%d:example.org" % number for number in range(2000)]
+    frames = b"".join(struct.pack("!H", len(question)) + question for question in questions)
+    command: list[str | Path] = [WARMSIDE, "extauth", "--config", folder.toml]
+    done = subprocess.run(command, input=frames, capture_output=True, env=folder.environ, check=True, timeout=60)
+    assert done.stdout == NO * len(questions)
+
+
+def test_a_program_that_is_stuck_in_nothing_ends_in_time_though_files_are_locked(folder: Folder) -> None:
+    private = folder.path / "runtime" / "private"
+    private.mkdir(parents=True, mode=0o700)
+    private.parent.chmod(0o750)
+    lock = private / "passwords.sqlite.lock"
+    lock.touch(mode=0o600)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        program = Program(folder)
+        until(lambda: "keeps its lock file locked" in program.log())
+        assert program.ask(b"isuser:juliet:example.org") == NO
+        program.process.send_signal(signal.SIGHUP)
+        assert program.ask(b"isuser:juliet:example.org") == NO
+    until(Site(folder.port).serves)
+    program.end()
+
+
+def test_copies_can_not_share_a_unix_socket_and_say_so(folder: Folder) -> None:
+    folder.toml.write_text(folder.toml.read_text().replace(f"tcp:{folder.port}:interface=127.0.0.1", "unix:/tmp/x"))
+    program = Program(folder)
+    until(lambda: "can't share a unix socket" in program.log())
+    program.end()
 
 
 def test_commands_that_are_not_there_yet_say_so() -> None:
@@ -271,7 +322,11 @@ def test_at_a_terminal_a_fault_ends_the_program_with_2(folder: Folder) -> None:
     [
         ("[passwords]\nlifetime = 0\n", ["-n"], "passwords.lifetime = 0"),
         ("", [], "log.file: a daemon has no stderr"),
-        ('[log]\nfile = "/no/such/folder/log"\n', ["-n"], "log.file can't be opened"),
+        ('[log]\nfile = "/no/such/folder/log"\n', ["-n"], 'log.file = "/no/such/folder/log": it can\'t be opened'),
+        ('[passwords]\nstore = "sqlite:///no/such/x"\n', ["-n"], 'passwords.store = "sqlite:///no/such/x"'),
+        ('[extauth]\nusers_file = "/no/such/x"\n', [], "log.file"),
+        ('[extauth]\nusers_file = "/no/such/x"\n', ["-n"], 'extauth.users_file = "/no/such/x"'),
+        ('[log]\nfile = "/tmp/warmside-test.log"\n[extauth]\nusers_file = "/no/such/x"\n', [], "extauth.users_file"),
     ],
 )
 def test_twistd_ends_with_2_and_one_line_on_stderr(folder: Folder, more: str, arguments: list[str], said: str) -> None:
@@ -279,6 +334,8 @@ def test_twistd_ends_with_2_and_one_line_on_stderr(folder: Folder, more: str, ar
     done = run(TWISTD, *arguments, "warmside", "--config", folder.toml, cwd=folder.path, env=folder.environ)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and done.stderr.count("\n") == 1
+    assert str(folder.toml) in done.stderr
+    assert not (folder.path / "twistd.pid").exists()
 
 
 def test_twistd_says_what_is_wrong_with_its_arguments_on_stderr() -> None:

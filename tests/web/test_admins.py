@@ -199,3 +199,9 @@ def test_the_thread_steps_back_behind_everything_else(bcrypt_pool: Bcrypt) -> No
     bcrypt_pool._executor.submit(lambda: priorities.append(os.getpriority(os.PRIO_PROCESS, 0))).result()
     # On Linux, 0 means the calling thread.
     assert priorities[0] > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_what_looks_one_time_is_never_an_admins(path: Path, bcrypt_pool: Bcrypt) -> None:
+    path.write_text(f"web:{hashed('warmside-otp-x')}\n")
+    with pytest.raises(UnauthorizedLogin):
+        now(ask(FileChecker(AdminsFile(path), bcrypt_pool), "web", "warmside-otp-x"))

@@ -9,7 +9,7 @@ from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from warmside.web.site import IDLE_TIME, MAX_BODY, MAX_HEADER, MOST_CONNECTIONS, REQUEST_TIME, BoundedSite
+from warmside.web.site import IDLE_TIME, LINGER_TIME, MAX_BODY, MAX_HEADER, MOST_CONNECTIONS, REQUEST_TIME, BoundedSite
 
 
 class Echo(Resource):
@@ -60,7 +60,37 @@ def test_a_longer_body_is_refused_by_its_length_before_it_is_read(connection: Co
     reply = connection.send(post(b"Content-Length: %d\r\n" % (MAX_BODY + 1)))
     assert reply.startswith(b"HTTP/1.1 413 Content Too Large\r\n")
     assert b"no-store" in reply
+    assert b"X-Request-ID: " in reply
+    assert_closes_after_lingering(connection)
+
+
+def assert_closes_after_lingering(connection: Connection) -> None:
+    """What still comes is thrown away for a while, so that the peer gets to read the reply."""
+    reply = connection.transport.value()
+    assert connection.send(b"x" * 100_000) == reply
+    assert not connection.transport.disconnecting
+    connection.clock.advance(LINGER_TIME)
     assert connection.transport.disconnecting
+
+
+def test_a_refusal_comes_in_the_form_that_was_asked_for(connection: Connection) -> None:
+    headers = b"Accept: application/json\r\nX-Request-ID: abc\r\nExpect: 100-continue\r\n"
+    reply = connection.send(post(headers + b"Content-Length: 99999\r\n"))
+    assert b"application/problem+json" in reply and b"X-Request-ID: abc" in reply
+    assert b"urn:warmside:too-large" in reply and b"100 Continue" not in reply
+
+
+@pytest.mark.parametrize(
+    "request_", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", post(b"Content-Length: -1\r\n")]
+)
+def test_what_is_no_http_is_refused_like_everything_else(connection: Connection, request_: bytes) -> None:
+    reply = connection.send(request_)
+    assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"Cache-Control: no-store" in reply and b"not a well-formed HTTP request" in reply
+
+
+def test_a_target_may_name_the_host(connection: Connection) -> None:
+    assert connection.send(b"GET http://localhost:1/x HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 def test_a_chunked_body_is_counted(connection: Connection) -> None:
@@ -91,7 +121,7 @@ def test_a_header_block_over_16_kib_is_refused_with_a_reply(connection: Connecti
     reply = connection.send(post(header))
     assert reply.startswith(b"HTTP/1.1 431 ")
     assert reply.count(b"HTTP/1.1") == 1
-    assert connection.transport.disconnecting
+    assert_closes_after_lingering(connection)
 
 
 def test_a_header_block_under_16_kib_is_read(connection: Connection) -> None:
@@ -111,7 +141,7 @@ def test_a_request_that_trickles_in_is_refused_after_ten_seconds(connection: Con
         assert connection.send(b"x") == b""
     connection.clock.advance(1)
     assert connection.transport.value().startswith(b"HTTP/1.1 408 ")
-    assert connection.transport.disconnecting
+    assert_closes_after_lingering(connection)
 
 
 def test_the_clock_of_a_request_ends_with_it(connection: Connection) -> None:

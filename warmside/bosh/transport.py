@@ -14,8 +14,8 @@ from typing import Any
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -193,7 +193,7 @@ class _OneEndpoint:
 
     def __init__(self, reactor: Any, url: str, ca_file: Path | None) -> None:
         uri = URI.fromBytes(EncodedURL.from_text(url).to_uri().to_text().encode("ascii"))
-        self._endpoint = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
+        self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
         if uri.scheme == b"https":
             connection = _https(ca_file).creatorForNetloc(uri.host, uri.port)
             self._endpoint = wrapClientTLS(connection, self._endpoint)

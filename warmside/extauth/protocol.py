@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from warmside.extauth.authorities import Answer, IAuthority, ask
 from warmside.extauth.questions import MalformedQuestion, Question
@@ -23,22 +25,32 @@ MOST_WAITING = 1 << 18
 """Bytes of questions that may wait behind one that is being answered; then reading stops."""
 
 
+@implementer(IHalfCloseableProtocol)
 class ExtauthProtocol(Int16StringReceiver):
     """Answers the questions that arrive on its transport.
 
     :param authority: gives the authority to ask; called for each question, because what answers
         changes when the service comes to life or fails.
-    :param lost: called once when the other side has closed the stream.
+    :param ended: called when no more questions come; what was asked is still answered.
+    :param lost: called once, when the last answer is written or can't be.
     """
 
     log = Logger()
     transport: Any
     MAX_LENGTH = 0xFFFF
 
-    def __init__(self, authority: Callable[[], IAuthority], lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        authority: Callable[[], IAuthority],
+        ended: Callable[[], None] = lambda: None,
+        lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self._authority = authority
+        self._ended = ended
         self._lost = lost
         self._reading_stopped = False
+        self._no_more_questions = False
+        self._over = False
 
     def stringReceived(self, string: bytes) -> None:
         """Answer one question; while its answer is awaited, later ones wait."""
@@ -62,9 +74,33 @@ class ExtauthProtocol(Int16StringReceiver):
             self._reading_stopped = True
             self.transport.pauseProducing()
 
+    def readConnectionLost(self) -> None:
+        """The other side asks nothing more: close when its last question is answered."""
+        self._no_more_questions_come()
+        self._close_if_done()
+
+    def writeConnectionLost(self) -> None:
+        """The other side reads no more answers, so there is nothing left to do."""
+        self._no_more_answers()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The other side has closed the stream."""
-        self._lost()
+        """The stream is closed both ways."""
+        self._no_more_answers()
+
+    def _no_more_answers(self) -> None:
+        if not self._over:
+            self._over = True
+            self._no_more_questions_come()
+            self._lost()
+
+    def _no_more_questions_come(self) -> None:
+        if not self._no_more_questions:
+            self._no_more_questions = True
+            self._ended()
+
+    def _close_if_done(self) -> None:
+        if self._no_more_questions and not self.paused and not self._over:
+            self.transport.loseConnection()
 
     def _await(self, answer: "Deferred[bool]") -> None:
         answered = False
@@ -94,6 +130,7 @@ class ExtauthProtocol(Int16StringReceiver):
             self._reading_stopped = False
             self.transport.resumeProducing()
         self.dataReceived(b"")
+        self._close_if_done()
 
     def _say(self, answer: Answer) -> None:
         self.transport.write(YES if answer is True else NO)

@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
 from warmside.folders import writable_by_others
+from warmside.onetime import has_prefix
 
 HASH = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
 MOST_PASSWORD = 72
@@ -71,7 +72,10 @@ def read_admins(path: Path) -> dict[str, bytes]:
     """
     try:
         with path.open("rb") as file:
-            if writable_by_others(os.fstat(file.fileno())):
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (0, os.geteuid()):
+                raise AdminsError("it belongs neither to root nor to the user that warmside runs as")
+            if writable_by_others(status):
                 raise AdminsError(f"others than its owner may write to it: chmod go-w {path}")
             text = file.read(MOST_FILE + 1).decode()
     except OSError as error:
@@ -195,6 +199,8 @@ class FileChecker:
         return Deferred.fromCoroutine(self._check(credentials.username, credentials.password))
 
     async def _check(self, username: bytes, password: bytes) -> bytes | tuple[()]:
+        if has_prefix(password):
+            raise UnauthorizedLogin  # one-time passwords are never an admin's, whatever the file says
         hashed, known = self._admins.hash_of(username.decode("utf-8", "replace"))
         remembered = self._digest(username, password, hashed)
         if remembered in self._right:

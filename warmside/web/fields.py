@@ -92,13 +92,13 @@ class Reader:
     def __init__(self, fields: dict[str, Any]) -> None:
         self._fields = dict(fields)
 
-    def text(self, name: str, *, empty_is_absent: bool = True) -> str | None:
+    def text(self, name: str, *, empty_is_absent: bool = True, right: str = "give a text") -> str | None:
         """A text, or ``None`` if the field is absent."""
         value = self._fields.pop(name, "")
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
-            raise FieldError(name, "give a text")
+            raise FieldError(name, right)
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise FieldError(name, "it is not Unicode text")
         return value or None if empty_is_absent else value
@@ -109,16 +109,17 @@ class Reader:
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number within bounds."""
-        text = self.text(name)
+        right = f"give a whole number from {least} to {most}"
+        text = self.text(name, right=right)
         if text is None:
             return default
         if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-            raise FieldError(name, f"give a whole number from {least} to {most}")
+            raise FieldError(name, right)
         return int(text)
 
     def matching(self, name: str, read: Callable[[str], Any], right: str) -> Any:
         """Whatever ``read`` makes of a text; ``None`` if absent. ``read`` raises ValueError."""
-        text = self.text(name)
+        text = self.text(name, right=right)
         if text is None:
             return None
         try:
@@ -212,4 +213,6 @@ def _fetch(text: str) -> bool:
 
 
 def _address(text: str) -> str:
+    if "%" in text:
+        raise ValueError  # a scope means something on one machine only
     return str(ipaddress.ip_address(text))

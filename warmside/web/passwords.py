@@ -23,6 +23,8 @@ def read_password() -> str:
         if getpass.getpass("Again: ") != password:
             raise PasswordRefused("the two passwords differ")
         return password
+    if sys.stdin is None:
+        raise PasswordRefused("there is no stdin to read it from")
     try:
         return sys.stdin.buffer.read(4096).decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

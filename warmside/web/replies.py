@@ -27,6 +27,19 @@ class Reply:
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict)
 
+    def all_headers(self, request_id: str) -> dict[str, str]:
+        """The headers that every reply carries, and this one's own."""
+        return {
+            "Content-Type": self.content_type,
+            "Content-Length": str(len(self.body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            "X-Request-ID": request_id,
+            "Server": "warmside",
+            **self.headers,
+        }
+
 
 class Problem(Exception):
     """A reply other than 200.

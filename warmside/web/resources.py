@@ -4,9 +4,7 @@ A resource here is a table of methods; what surrounds them all (request id, nego
 errors, cancelling when the caller hangs up) stands once, in `Endpoint`.
 """
 
-import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -25,10 +23,10 @@ from warmside.warm import Warmer
 from warmside.web import replies, xhtml
 from warmside.web.admins import Admin, IAdmin, Overloaded
 from warmside.web.fields import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields, read_wish
-from warmside.web.negotiate import Form, choose
+from warmside.web.headers import accepted_form, request_header, request_id
+from warmside.web.negotiate import Form
 from warmside.web.replies import Problem, Reply
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
 FORMS_OF_ADDRESS = {"http": 80, "https": 443}
 
@@ -40,10 +38,8 @@ class Call:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        given = self.header("X-Request-ID") or ""
-        self.id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        values = request.requestHeaders.getRawHeaders("Accept") or []
-        self.form = choose(values)
+        self.id = request_id(request)
+        self.form = accepted_form(request)
         self.started = time.monotonic()
 
     def header(self, name: str) -> str | None:
@@ -59,12 +55,6 @@ class Call:
             raise Problem(400, "query", "fields belong into the body, not into a query string")
         assert self.request.content is not None
         return read_fields(self.header("Content-Type"), self.request.content.read())
-
-
-def request_header(request: Request, name: str) -> str | None:
-    """A header's first value."""
-    values = request.requestHeaders.getRawHeaders(name)
-    return values[0] if values else None
 
 
 class Endpoint(Resource):
@@ -126,17 +116,7 @@ class Endpoint(Resource):
     def _send(self, call: Call, reply: Reply) -> None:
         request = call.request
         request.setResponseCode(reply.status, replies.phrase(reply.status).encode())
-        headers = {
-            "Content-Type": reply.content_type,
-            "Content-Length": str(len(reply.body)),
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "X-Request-ID": call.id,
-            "Server": "warmside",
-            **reply.headers,
-        }
-        for name, value in headers.items():
+        for name, value in reply.all_headers(call.id).items():
             request.setHeader(name, value)
         if request.method != b"HEAD":
             request.write(reply.body)
@@ -165,7 +145,7 @@ class Guard:
         try:
             if scheme.lower() != "basic":
                 raise LoginFailed
-            credentials = self._basic.decode(encoded.strip().encode("utf-8", "surrogateescape"), call.request)
+            credentials = self._basic.decode(encoded.strip().encode("latin-1"), call.request)
             _, admin, _ = await self._portal.login(credentials, None, IAdmin)
         except (UnauthorizedLogin, LoginFailed):
             raise Problem(

@@ -4,6 +4,7 @@ Bodies stay in memory and are at most 64 KiB, a header block is at most 16 KiB, 
 at most ten seconds, and there is a most of connections. What is refused gets a reply that says so.
 """
 
+import re
 from io import BytesIO
 from typing import Any
 
@@ -14,13 +15,28 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from warmside.web.headers import accepted_form, request_id
+from warmside.web.negotiate import Form
+from warmside.web.replies import Problem, phrase
+from warmside.web.replies import problem as problem_reply
+
 MAX_BODY = 64 * 1024
 MAX_HEADER = 16 * 1024
+LINGER_TIME = 5.0
+"""Seconds for which the rest of a refused request is thrown away."""
 REQUEST_TIME = 10.0
 """Seconds for a whole request to arrive."""
 IDLE_TIME = 60
 """Seconds for which a connection without a request is kept."""
 MOST_CONNECTIONS = 1000
+
+MALFORMED = Problem(400, "malformed", "this is not a well-formed HTTP request")
+TOO_SLOW = Problem(408, "too-slow", f"the request did not arrive within {REQUEST_TIME:g} seconds")
+TOO_LARGE = Problem(413, "too-large", f"the body is longer than {MAX_BODY} bytes")
+TOO_LONG_HEADER = Problem(431, "header-too-large", f"the header is longer than {MAX_HEADER} bytes")
+
+ABSOLUTE_FORM = re.compile(rb"^https?://[^/?]*", re.I)
+"""How a request target begins that names the host, too (RFC 9112, 3.2.2)."""
 
 
 class BoundedRequest(Request):
@@ -30,14 +46,13 @@ class BoundedRequest(Request):
         """The header has been read; ``length`` is that of the body, ``None`` if it is chunked."""
         self.content = BytesIO()
         self._size = 0
-        if length is not None and length > MAX_BODY:
-            self._too_large()
 
     def handleContentChunk(self, data: bytes) -> None:
         """A part of the body has arrived."""
         self._size += len(data)
         if self._size > MAX_BODY:
-            self._too_large()
+            channel: Any = self.channel
+            channel.refuse(TOO_LARGE)
         elif self.content is not None:
             self.content.write(data)
 
@@ -45,14 +60,11 @@ class BoundedRequest(Request):
         """The whole request has arrived."""
         assert self.content is not None
         self.content.seek(0)
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
+        self.method, self.clientproto = command, version
+        self.uri = ABSOLUTE_FORM.sub(b"", path) or b"/"
+        self.path = self.uri.partition(b"?")[0]
         self.args = {}
         self.process()  # type: ignore[no-untyped-call]
-
-    def _too_large(self) -> None:
-        channel: Any = self.channel
-        channel.refuse(b"413 Content Too Large")
 
 
 class BoundedChannel(HTTPChannel):
@@ -74,20 +86,27 @@ class BoundedChannel(HTTPChannel):
         if self._refused:
             return
         if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(REQUEST_TIME, self.refuse, b"408 Request Timeout")
+            self._deadline = self.callLater(REQUEST_TIME, self.refuse, TOO_SLOW)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def lineReceived(self, line: bytes) -> None:
         """Take a line of the header block."""
         self._header_size += len(line) + 2
         if self._header_size > MAX_HEADER:
-            self.refuse(b"431 Request Header Fields Too Large")
+            self.refuse(TOO_LONG_HEADER)
         elif not self._refused:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line of the header block is longer than the whole block may be."""
-        self.refuse(b"431 Request Header Fields Too Large")
+        self.refuse(TOO_LONG_HEADER)
+
+    def allHeadersReceived(self) -> None:
+        """The header block is there; a body that is too long is refused before it is asked for."""
+        if self.length is not None and self.length > MAX_BODY:
+            self.refuse(TOO_LARGE)
+        else:
+            super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:
         """A request has arrived whole."""
@@ -103,19 +122,30 @@ class BoundedChannel(HTTPChannel):
         self.site.connections -= 1
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
-    def refuse(self, status: bytes) -> None:
-        """Answer with a status, read nothing more, and close."""
+    def refuse(self, problem: Problem) -> None:
+        """Reply with a problem, in the form that was asked for as far as that was heard, and close.
+
+        What still arrives is read and thrown away for a while: closing at once would reset the
+        connection, and the peer would never see the reply.
+        """
         if self._refused:
             return
         self._refused = True
         self._stop_clock()
-        text = status + b"\n"
-        self.transport.write(
-            b"HTTP/1.1 " + status + b"\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            b"Content-Length: %d\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-            b"Referrer-Policy: no-referrer\r\nConnection: close\r\n\r\n" % len(text) + text
-        )
-        self.loseConnection()  # type: ignore[no-untyped-call]
+        request = self.requests[-1] if self.requests and not self._handlingRequest else Request(self)
+        reply = problem_reply(problem, accepted_form(request) or Form.TEXT)
+        headers = reply.all_headers(request_id(request)) | {"Connection": "close"}
+        head = f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self.transport.write(head.encode("latin-1") + b"\r\n" + reply.body)
+        self.setTimeout(None)  # type: ignore[no-untyped-call]
+        self._deadline = self.callLater(LINGER_TIME, self.loseConnection)
+        if hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Twisted's own reply to what it can't parse has neither a body nor the headers of ours."""
+        self.refuse(MALFORMED)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None and self._deadline.active():
