@@ -16,7 +16,7 @@ from warmside import __version__, logs
 from warmside.config import Config, ConfigError, Log, load
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.stdio import Streams
-from warmside.service import StartError, Warmside, log_observer, log_to, on_hangup
+from warmside.service import StartError, Warmside, collect_less, log_observer, log_to, on_hangup
 from warmside.supervisor import Supervisor
 
 EXIT_USAGE = 2
@@ -106,6 +106,7 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
         if reactor.running:
             reactor.stop()
 
+    reactor.callWhenRunning(collect_less)
     reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(TIME_TO_END)))
     protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered)
     stdio: Any = StandardIO

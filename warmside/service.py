@@ -4,6 +4,7 @@
 twistd. ``warmside extauth`` runs the same service under `warmside.supervisor`.
 """
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -289,6 +290,7 @@ class Daemon(Service):
         """From now on SIGHUP reads again what may have changed."""
         super().startService()  # type: ignore[no-untyped-call]
         on_hangup(self._reactor, self._warmside.reload)
+        collect_less()
 
     def stopService(self) -> "Deferred[None]":
         """Stop; see `Warmside.stop`."""
@@ -324,6 +326,16 @@ def log_observer(config: Config) -> ILogObserver:
 def on_hangup(reactor: Any, call: Callable[[], None]) -> None:
     """Have something called on SIGHUP, on the reactor's thread."""
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(call))
+
+
+def collect_less() -> None:
+    """Leave what was imported out of the garbage collector's rounds, and make these rarer.
+
+    Logins leave few cycles behind; the rounds took an eighth of the CPU time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def log_to(observer: ILogObserver) -> None:

@@ -62,7 +62,7 @@ class Worker:
         self.bosh = BoshClient(server.bosh)
 
     def classic(self, user: str, password: str) -> None:
-        """Create, auth, restart, bind, and a poll where one is needed."""
+        """Create, auth, restart, bind, session, and a poll where one is needed."""
         before = self.bosh.requests
         jid = self.bosh.log_in(user, password)
         self.requests += self.bosh.requests - before

@@ -45,7 +45,7 @@ class BoshClient:
         self.close()
 
     def log_in(self, user: str, password: str) -> str:
-        """The classic login: create, auth, restart, bind, each waited for. Returns the full JID."""
+        """The classic login: create, auth, restart, bind, session, each waited for. Returns the full JID."""
         self.sid = ""
         self.rid = random.randrange(1, 2**40)
         attributes = {"to": self.host, "wait": "1", "hold": "1", "ver": "1.6", "xmpp:version": "1.0"}
@@ -64,6 +64,7 @@ class BoshClient:
         self.send(bind)
         bound = self.await_element(lambda each: each.get("id") == "bind")
         self.jid = bound[0][0].text or ""
+        self.ask(element("session", "urn:ietf:params:xml:ns:xmpp-session"), kind="set")
         self.arrived.clear()
         return self.jid
 

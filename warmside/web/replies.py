@@ -4,7 +4,7 @@ Errors are types with facts in them everywhere else; here they become text.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -67,7 +67,7 @@ def phrase(status: int) -> str:
 def success(session: WarmSession, form: Form) -> Reply:
     """The reply that hands a session over."""
     if form is Form.JSON:
-        members = asdict(session)
+        members = {name: getattr(session, name) for name in WarmSession.__dataclass_fields__}
         if session.roster is None:
             del members["roster"]
         return _json(200, "application/json", members)
