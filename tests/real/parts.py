@@ -180,8 +180,9 @@ class Server(Site):
         return int(answer["num_sessions"] if isinstance(answer, dict) else answer)
 
     def sessions(self, user: str) -> list[str]:
-        """The full JIDs of a user's sessions."""
-        return [jid for jid in self.command("connected_users") if jid.startswith(f"{user}@")]
+        """The full JIDs of a user's sessions; of all whose names begin so if the name ends with a star."""
+        start = user.removesuffix("*") if user.endswith("*") else f"{user}@"
+        return [jid for jid in self.command("connected_users") if jid.startswith(start)]
 
     def programs(self) -> list[int]:
         """Process IDs of warmside's copies under this ejabberd."""

@@ -3,10 +3,12 @@
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from xml.etree.ElementTree import SubElement
 
 import pytest
@@ -202,3 +204,28 @@ def test_nothing_secret_is_in_any_log(server: Server) -> None:
     assert "warmed juliet@example.org/" in logged
     for secret in (session["sid"], "warmside-otp-", "a-wrong-secret", "correct horse"):
         assert secret not in logged
+
+
+def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Server) -> None:
+    users = [f"cut{number}" for number in range(200)]
+    rng = random.Random(7)
+
+    def cut_off(user: str) -> None:
+        body = json.dumps({"jid": f"{user}@example.org", "presence": "available"}).encode()
+        head = (
+            f"POST /warm HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\nX-Request-ID: {user}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", server.port)) as caller:
+            caller.sendall(head.encode() + body)
+            time.sleep(rng.uniform(0, 0.03))
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(cut_off, users))
+    time.sleep(1)
+    # Only sessions whose reply was written before the caller was gone are there.
+    delivered = {user for user in users if f"request {user}\n" in server.output()}
+    assert len(delivered) < 150, "most of them were cut off"
+    until(lambda: {jid.partition("@")[0] for jid in server.sessions("cut*")} <= delivered)
+    assert all(left_in_store(server, f"{user}@example.org") == 0 for user in users)
