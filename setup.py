@@ -46,6 +46,7 @@ setup(
         "cryptography>=42.0",
         "scramp>=1.4.4",
         "hyperlink>=21.0.0",
+        "pyOpenSSL>=24.0",
         "zope.interface>=6.0",
     ],
     extras_require={

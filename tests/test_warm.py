@@ -76,12 +76,12 @@ class FakeManager(Resource):
         self.seen.append(kind)
         fault = self.fault(kind, self.seen.count(kind))
         if fault == "lost before":
-            request.transport.abortConnection()
+            self._abort(request)
             return NOT_DONE_YET
         answer = self.answers.get(rid) or self._answer(kind, asked, sid)
         self.answers[rid] = answer
         if fault == "lost after":
-            request.transport.abortConnection()
+            self._abort(request)
         elif fault == "never":
             request.notifyFinish().addErrback(lambda _: None)
         elif isinstance(fault, tuple):
@@ -97,6 +97,9 @@ class FakeManager(Resource):
         else:
             self._finish(request, answer)
         return NOT_DONE_YET
+
+    def _abort(self, request: Any) -> None:
+        request.transport.abortConnection()
 
     def _finish(self, request: Request, data: bytes) -> None:
         request.notifyFinish().addErrback(lambda _: None)
@@ -156,7 +159,7 @@ class CountingSite(Site):
         pass
 
     def buildProtocol(self, addr: Any) -> Any:
-        channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        channel: Any = super().buildProtocol(addr)
         self.manager.open += 1
         self.manager.most_open = max(self.manager.most_open, self.manager.open)
         lost = channel.connectionLost

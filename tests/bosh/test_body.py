@@ -72,3 +72,13 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     for candidate in (data, OPEN + data + CLOSE):
         with suppress(InvalidBody):
             assert isinstance(decode(candidate), Body)
+
+
+def test_a_prefix_that_ejabberd_declares_twice_is_read_once() -> None:
+    doubled = b" xmlns:stream='http://etherx.jabber.org/streams'"
+    data = OPEN[:-1] + doubled + b" type='terminate'" + doubled + b"><stream:error/>" + CLOSE
+    body = decode(data)
+    assert body.attributes["type"] == "terminate"
+    assert (body.elements[0].uri, body.elements[0].name) == ("http://etherx.jabber.org/streams", "error")
+    with pytest.raises(InvalidBody):
+        decode(OPEN[:-1] + b" a='1' a='2'>" + CLOSE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperlink import EncodedURL
+from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, succeed
@@ -285,21 +286,24 @@ def _explain(failure: Failure) -> Response:
     if failure.check(*NOT_CONNECTED):
         raise Unreachable(f"no connection to the connection manager: {_why(failure)}") from None
     if failure.check(*LOST):
-        if _reason(failure) in ("ParseError", "BadStatusLine", "_DataLoss"):
+        if isinstance(_innermost(failure), TLSError):
+            raise Unreachable(
+                "TLS with the connection manager failed: is its certificate one of bosh.ca_file's?"
+            ) from None
+        if type(_innermost(failure)).__name__ in ("ParseError", "BadStatusLine", "_DataLoss"):
             raise NotUnderstood("what answers there does not speak HTTP") from None
         raise ConnectionBroken(f"the connection to the connection manager was lost: {_why(failure)}") from None
     failure.raiseException()
     raise AssertionError("not reached")
 
 
-def _reason(failure: Failure) -> str:
-    inner = getattr(failure.value, "reasons", None)
-    return type(inner[0].value).__name__ if inner else type(failure.value).__name__
+def _innermost(failure: Failure) -> object:
+    reasons = getattr(failure.value, "reasons", None)
+    return reasons[0].value if reasons else failure.value
 
 
 def _why(failure: Failure) -> str:
     """The kind of a failure, for a person; nothing that the other side sent."""
-    inner = getattr(failure.value, "reasons", None)
-    error = inner[0].value if inner else failure.value
+    error = _innermost(failure)
     text = type(error).__doc__ or type(error).__name__
     return text.strip().splitlines()[0].rstrip(".").lower() if len(text) < 200 else type(error).__name__

@@ -1,0 +1,125 @@
+"""Settings that change what the real servers see: bans, https, the browser's address, a burst."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from private_ejabberd import free_port
+
+from tests.real.boshclient import BoshClient
+from tests.real.parts import ROOT, Server, exchanged, run
+
+
+def test_a_ban_is_named_as_such(tmp_path: Path) -> None:
+    strict = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban:\n    c2s_max_auth_failures: 3\n")
+    server = Server(tmp_path, strict).start()
+    try:
+        server.command("register", user="paris", host="example.org", password="county")
+        assert server.warm(jid="paris@example.org", password="county").status == 200
+        statuses = [server.warm(jid="paris@example.org", password="wrong").status for _ in range(4)]
+        assert statuses[0] == 403
+        reply = server.warm(jid="paris@example.org", password="county")
+        assert (reply.status, reply.json()["type"]) == (503, "urn:warmside:banned")
+        assert "mod_fail2ban" in reply.json()["detail"] and reply.headers["Retry-After"]
+    finally:
+        server.stop()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost: the certificate alone, and with its key."""
+    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    both.write_text(key.read_text() + cert.read_text())
+    return cert, both
+
+
+def test_https_is_verified(tmp_path: Path) -> None:
+    cert, both = certificate(tmp_path)
+    port = free_port()
+    listener = (
+        f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
+        "    request_handlers:\n      /bosh: mod_bosh\n"
+    )
+    server = Server(tmp_path, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n'), listeners=listener)
+    plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
+    text = server.toml.read_text()
+    server.toml.write_text(exchanged(text, (plain, f'url = "https://localhost:{port}/bosh"\nca_file = "{cert}"')))
+    server.start()
+    try:
+        reply = server.warm(jid="juliet@example.org", wait=1)
+        assert reply.status == 200, reply.body
+        client = BoshClient(server.bosh).attach(reply.json())
+        assert client.ping()
+        client.terminate()
+    finally:
+        server.stop()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    _, both = certificate(tmp_path)
+    port = free_port()
+    listener = (
+        f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
+        "    request_handlers:\n      /bosh: mod_bosh\n"
+    )
+    server = Server(tmp_path, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n'), listeners=listener)
+    plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
+    server.toml.write_text(exchanged(server.toml.read_text(), (plain, f'url = "https://localhost:{port}/bosh"')))
+    server.start()
+    try:
+        reply = server.warm(jid="juliet@example.org")
+        assert reply.status == 503, reply.body
+        assert "certificate" in reply.json()["detail"]
+    finally:
+        server.stop()
+
+
+def test_the_browsers_address_is_passed_on(tmp_path: Path) -> None:
+    proxied = ("loglevel: info\n", 'loglevel: info\ntrusted_proxies: ["127.0.0.1"]\n')
+    server = Server(tmp_path, proxied).start()
+    try:
+        for address, logged in (("192.0.2.7", "192.0.2.7"), ("2001:DB8::7", "2001:db8::7")):
+            reply = server.warm(jid="juliet@example.org", address=address)
+            assert reply.status == 200
+            assert f"juliet@example.org by external backend from {logged}" in server.output().replace("::ffff:", "")
+    finally:
+        server.stop()
+
+
+def test_a_burst_of_sixty_four_meets_no_retransmission(server: Server) -> None:
+    took: list[float] = []
+    statuses: list[int] = []
+
+    def warm(number: int) -> None:
+        started = time.monotonic()
+        statuses.append(server.warm(jid=f"burst{number}@example.org").status)
+        took.append(time.monotonic() - started)
+
+    server.warm(jid="burst@example.org")
+    threads = [threading.Thread(target=warm, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 64
+    took.sort()
+    # A lost SYN is sent again after a second, then three. Everyone waits in one queue, so the last waits longest.
+    assert took[-1] < 4 * took[31] + 0.2, took[::8]
+
+
+@pytest.mark.parametrize("users", [24])
+def test_the_benchmark_prints_its_table(users: int) -> None:
+    done = run(sys.executable, "-m", "tests.bench.warm", "--users", users, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:7]] == [
+        [name, str(concurrency)] for concurrency in (1, 8, 32) for name in ("classic", "warm")
+    ]
+    assert sum(line.startswith("warm / classic at") for line in lines) == 3
