@@ -287,9 +287,7 @@ def _explain(failure: Failure) -> Response:
         raise Unreachable(f"no connection to the connection manager: {_why(failure)}") from None
     if failure.check(*LOST):
         if isinstance(_innermost(failure), TLSError):
-            raise Unreachable(
-                "TLS with the connection manager failed: is its certificate one of bosh.ca_file's?"
-            ) from None
+            raise Unreachable("TLS failed: nobody vouches for the manager's certificate (bosh.ca_file)") from None
         if type(_innermost(failure)).__name__ in ("ParseError", "BadStatusLine", "_DataLoss"):
             raise NotUnderstood("what answers there does not speak HTTP") from None
         raise ConnectionBroken(f"the connection to the connection manager was lost: {_why(failure)}") from None
