@@ -5,10 +5,12 @@ import os
 import pty
 import signal
 import socket
+import statistics
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import bcrypt
 import pytest
 from private_ejabberd import free_port
 
-from tests.real.parts import ADMIN, HASH, TWISTD, WARMSIDE, Site, run, until
+from tests.real.parts import ADMIN, HASH, TWISTD, WARMSIDE, Site, basic, run, until
 
 YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 
@@ -382,3 +384,38 @@ def test_copies_can_not_share_a_memory(folder: Folder) -> None:
 
 def test_python_dash_m_is_the_command() -> None:
     assert run(sys.executable, "-m", "warmside", "--version").stdout.startswith("warmside 0.")
+
+
+def test_a_flood_of_wrong_passwords_does_not_slow_the_answers(folder: Folder, program: Program) -> None:
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(12)).decode()
+    (folder.path / "admins").write_text(f"{ADMIN}:{hashed}\n")
+    until(Site(folder.port).serves)
+
+    def median() -> float:
+        took = []
+        for _ in range(300):
+            started = time.perf_counter()
+            assert program.ask(b"auth:juliet:example.org:wrong") == NO
+            took.append(time.perf_counter() - started)
+        return statistics.median(took)
+
+    over = threading.Event()
+
+    def flood(number: int) -> None:
+        while not over.is_set():
+            Site(folder.port).request("GET", "/warm", headers={"Authorization": basic(ADMIN, f"wrong{number}")})
+
+    median()
+    quiet = median()
+    threads = [threading.Thread(target=flood, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    try:
+        flooded = median()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    # One check of a password takes thousands of times as long as an answer.
+    assert flooded < 50 * quiet, (quiet, flooded)

@@ -1,0 +1,97 @@
+"""The quickstart, as a newcomer runs it: in a checkout of its own, without a virtual environment."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.parts import ROOT, Site, run, until
+
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("newcomer") / "warmside"
+    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def quickstart(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    # The umask of many a desktop: what it makes may be written by the group.
+    return subprocess.run(
+        ["sh", "-c", 'umask 002; exec "$0" "$@"', checkout / "etc/quickstart", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def left_running(checkout: Path) -> list[str]:
+    """Command lines of processes that have to do with a checkout."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            except OSError:
+                continue
+            if "warmside-quickstart-" in command or f"{checkout}/" in command:
+                found.append(command)
+    return found
+
+
+def test_one_command_installs_warms_and_pings(checkout: Path) -> None:
+    done = quickstart(checkout, "--once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "making a virtual environment" in done.stdout
+    assert "curl -u webapp:" in done.stdout and '"sid": "' in done.stdout
+    assert "answered the ping of juliet@localhost/" in done.stdout
+    until(lambda: not left_running(checkout))
+
+
+def test_a_second_start_installs_nothing_and_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
+    with subprocess.Popen([checkout / "etc/quickstart"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "beside your ejabberd" in line:
+                break
+        assert "making a virtual environment" not in said
+        found = re.search(r"form in a browser:  http://127\.0\.0\.1:(\d+)/warm", said)
+        assert found is not None
+        assert Site(int(found[1])).request("GET", "/warm").status == 401
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(30) == 0
+    assert "Nothing is left running" in rest
+    until(lambda: not left_running(checkout))
+
+
+def test_a_taken_port_is_said_in_words(checkout: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = quickstart(checkout, "--once", "--port", port)
+    assert done.returncode == 1
+    assert f"port {port} is taken by another program" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_broken_ejabberd_is_said_in_words(checkout: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "erl"
+    broken.write_text("#!/bin/sh\necho 'no such machine' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    environ = dict(os.environ) | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = run(checkout / "etc/quickstart", "--once", env=environ)
+    assert done.returncode == 1
+    assert "ejabberd ended by itself" in done.stderr and "no such machine" in done.stderr
