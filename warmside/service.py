@@ -236,7 +236,7 @@ class Options(usage.Options):
 
     optParameters = [["config", "c", str(DEFAULT_PATH), "The configuration file (TOML)."]]
     config: Config
-    log_observer: ILogObserver | None
+    log_observer: "ILogObserver | None"
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line; see `usage.Options`."""
@@ -268,7 +268,7 @@ class Options(usage.Options):
 class Daemon(Service):
     """`Warmside` as one of twistd's services."""
 
-    def __init__(self, warmside: Warmside, reactor: Any, log_observer: ILogObserver | None) -> None:
+    def __init__(self, warmside: Warmside, reactor: Any, log_observer: "ILogObserver | None") -> None:
         self._warmside = warmside
         self._reactor = reactor
         self._log_observer = log_observer

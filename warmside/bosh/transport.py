@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
 from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
-from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -82,7 +82,8 @@ class Manager:
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
         self._pool.retryAutomatically = False
         agent = Agent.usingEndpointFactory(reactor, _OneEndpoint(reactor, url, ca_file), self._pool)
-        self._client = HTTPClient(agent, cookiejar=_NoCookies(), data_to_body_producer=_Whole)
+        no_cookies: Any = _NoCookies()
+        self._client = HTTPClient(agent, cookiejar=no_cookies, data_to_body_producer=_Whole)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -178,7 +179,7 @@ class _PreparedURL(EncodedURL):
         return self._text
 
 
-class _NoCookies(IndexableCookieJar):
+class _NoCookies(CookieJar):
     """Keeps no cookies: a manager's or proxy's cookie for one user must never go along with another."""
 
     def add_cookie_header(self, request: Any) -> None:

@@ -165,7 +165,7 @@ class BoundedSite(Site):
         self.connections = 0
         self.noisy = False
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def buildProtocol(self, addr: "IAddress | None") -> Any:
         """A channel for a new connection; none when there are too many."""
         if self.connections >= MOST_CONNECTIONS:
             return None
