@@ -22,7 +22,7 @@ from warmside.bosh.session import Parameters
 from warmside.bosh.transport import MOST_WAITING, Manager
 from warmside.config import Bosh
 from warmside.jids import prepare
-from warmside.onetime import Leftover
+from warmside.onetime import Leftover, StoreError
 from warmside.onetime.sqlite import SQLiteStore
 from warmside.probe import OneTimeRefused, UnsafeHost
 from warmside.warm import Warmer, WarmSession, Wish
@@ -374,6 +374,7 @@ class TestFaults(Warming):
         self.fake.fault = every("bind", (404, {}, b""))
         error = await self.failure(errors.Terminated)
         self.assertEqual(error.condition, "item-not-found")
+        self.assertEqual(self.fake.alive, {}, "it may have been a proxy's, so the session is ended all the same")
 
     @run
     async def test_a_manager_that_is_not_there_is_unreachable(self) -> None:
@@ -389,7 +390,8 @@ class TestFaults(Warming):
             self.fake.alive.clear()
             self.fake.fault = every(kind, "never")
             error = await self.failure(errors.TimedOut, step)
-            self.assertIn("0.5 seconds", str(error))
+            self.assertIn("within 0.5 seconds", str(error))
+            self.assertEqual(self.manager.in_use, 0)
         self.assertEqual(self.fake.seen.count("terminate"), 1)
         self.assertEqual(self.fake.alive, {})
 
@@ -416,6 +418,42 @@ class TestFaults(Warming):
     def rename(self) -> None:
         for sid in self.fake.alive:
             self.fake.alive[sid] = "mallory@example.org"
+
+    @run
+    async def test_nothing_begins_anew_once_the_time_is_over_or_the_caller_gone(self) -> None:
+        refused = body(MECHANISMS + NOT_AUTHORIZED, "sid='x' requests='2' hold='1'")
+        for gone in (False, True):
+            self.make(timeout=1.0, connections=8)
+            self.fake.fault = lambda kind, count: None
+            await self.probed()
+            self.fake.fault = lambda kind, count: {"create": refused, "terminate": "never"}.get(kind)
+            warming = self.warmer.warm(Wish(prepare("juliet@example.org"), Parameters("example.org")))
+            outcome: list[Any] = []
+            warming.addBoth(outcome.append)
+            await deferLater(reactor, 0.05)
+            if gone:
+                warming.cancel()
+            await self.warmer.close(3)
+            await deferLater(reactor, 0.2)
+            self.assertEqual(self.fake.seen.count("create"), 1 if gone else 2)
+            self.nothing_left()
+
+    @run
+    async def test_a_store_that_breaks_keeps_no_session_alive(self) -> None:
+        await self.probed()
+        revoke = self.store.revoke
+
+        async def broken(password: Any) -> Any:
+            await revoke(password)
+            raise StoreError("disk full")
+
+        self.store.revoke = broken  # type: ignore[method-assign]
+        self.fake.fault = every("bind", b"rubbish")
+        await self.failure(errors.NotUnderstood)
+        self.assertEqual(self.fake.alive, {})
+        self.fake.fault = lambda kind, count: None
+        session = await self.warm()
+        self.assertEqual(list(self.fake.alive), [session.sid])
 
     @run
     async def test_a_caller_who_goes_away_leaves_nothing_at_whatever_moment(self) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from warmside.bosh.client import Driver, LostCreation, RunWork
@@ -20,7 +21,7 @@ from warmside.bosh.stream import Arrival, converse
 from warmside.bosh.transport import Manager
 from warmside.config import Bosh
 from warmside.jids import JID
-from warmside.onetime import IStore, Leftover, OneTimePassword
+from warmside.onetime import IStore, Leftover, OneTimePassword, StoreError
 from warmside.probe import HostGuard, OneTimeRefused
 
 
@@ -78,6 +79,8 @@ class Warmer:
     :param run_work: runs a function off the reactor's thread.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -126,16 +129,17 @@ class Warmer:
         return job.start(run(job), lambda: self._jobs.discard(job))
 
     async def _warm(self, wish: Wish, job: "_Job") -> WarmSession:
+        job.step = "trying out whether the host is safe"
         await self.guard.ensure_safe(wish.jid.host)
+        job.step = "waiting for a connection"
         try:
             return await self._attempt(wish, job)
-        except LostCreation:
-            # Whether it had arrived, and used the password up, nobody knows: start anew.
-            return await self._attempt(wish, job)
-        except OneTimeRefused as refused:
-            if refused.leftover is not Leftover.GONE:
+        except (LostCreation, OneTimeRefused) as error:
+            # A lost creation may have arrived, and used the password up; and if a password is gone,
+            # someone said yes and ejabberd did not hear it: the copy that it asked died. Start anew.
+            may_help = not isinstance(error, OneTimeRefused) or error.leftover is Leftover.GONE
+            if job.cancelled or not may_help:
                 raise
-            # Someone said yes, and ejabberd did not hear it: the copy that it asked died.
             return await self._attempt(wish, job)
 
     async def _attempt(self, wish: Wish, job: "_Job") -> WarmSession:
@@ -145,14 +149,22 @@ class Warmer:
         try:
             return await self._log_in(wish, Credentials(wish.jid, minted.text, one_time=True), minted, job)
         finally:
-            await self._store.revoke(minted)
+            await self._revoke(minted)
+
+    async def _revoke(self, minted: OneTimePassword) -> Leftover:
+        """Revoke a password; if the store can't, that must not keep the session from being ended or handed over."""
+        try:
+            return await self._store.revoke(minted)
+        except StoreError as error:
+            self.log.error("a one-time password could not be revoked, and expires: {reason}", reason=str(error))
+            return Leftover.GONE
 
     async def _log_in(
         self, wish: Wish, credentials: Credentials, minted: OneTimePassword | None, job: "_Job"
     ) -> WarmSession:
         async with self._manager(wish.jid.host).reserve(address=wish.address) as lane:
             login = Login(Session(wish.parameters), credentials, parallel=lane.width)
-            driver = Driver(self._reactor, lane, login, self._run_work)
+            driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up)
             job.login = login
             try:
                 await driver.log_in()
@@ -168,7 +180,7 @@ class Warmer:
 
         :raises OneTimeRefused: what failed was a one-time password.
         """
-        leftover = await self._store.revoke(minted) if minted is not None else Leftover.GONE
+        leftover = await self._revoke(minted) if minted is not None else Leftover.GONE
         await driver.close()
         if minted is not None and isinstance(error, Refused):
             raise OneTimeRefused(error, leftover) from None
@@ -176,7 +188,7 @@ class Warmer:
     async def _prepare_handover(self, wish: Wish, driver: Driver) -> Arrival:
         """Do what is to be done over the session before the browser has it."""
         session = driver.session
-        limit = max(session.inactivity, session.maxpause or 0)
+        limit = max(session.inactivity, session.maxpause or 0) if driver.can_pause else session.inactivity
         if wish.attach_within is not None and wish.attach_within > limit:
             raise PauseTooLong(limit)
         arrival = Arrival()
@@ -198,7 +210,7 @@ class Warmer:
         async with self._manager(jid.host).reserve() as lane:
             credentials = Credentials(jid, password.text, one_time=True)
             job.login = Login(Session(Parameters(jid.host)), credentials, parallel=lane.width, bind=False)
-            driver = Driver(self._reactor, lane, job.login, self._run_work)
+            driver = Driver(self._reactor, lane, job.login, self._run_work, job.time_to_clean_up)
             try:
                 await driver.log_in()
             except BaseException as error:
@@ -208,19 +220,25 @@ class Warmer:
 
 
 class _Job:
-    """One login with a time limit. It is cancelled at most once, so that cleaning up is never cut short."""
+    """One login with a time limit, in which there is room to clean up.
+
+    It is cancelled at most once, so that cleaning up is never cut short; ``cancelled`` says that it
+    must not begin anything any more.
+    """
 
     def __init__(self, reactor: Any, timeout: float) -> None:
         self.login: Login | None = None
+        self.step = "waiting for a connection"
+        self.time_to_clean_up = min(1.0, timeout / 5)
+        self.cancelled = False
         self._reactor = reactor
         self._timeout = timeout
         self._timed_out = False
-        self._cancelled = False
         self._waiters: list[Deferred[None]] = []
 
     def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
         result: Deferred[Any] = Deferred(lambda _: self.cancel())
-        timer = self._reactor.callLater(self._timeout, self._time_out)
+        timer = self._reactor.callLater(self._timeout - self.time_to_clean_up, self._time_out)
         self._running: Deferred[Any] = Deferred.fromCoroutine(coroutine)
 
         def done(outcome: Any) -> None:
@@ -229,7 +247,7 @@ class _Job:
             finished()
             for waiter in self._waiters:
                 waiter.callback(None)
-            if self._timed_out and isinstance(outcome, Failure) and outcome.check(CancelledError):
+            if self._timed_out and isinstance(outcome, Failure):
                 outcome = Failure(self._too_late())
             if not result.called:
                 result.callback(outcome)
@@ -238,8 +256,8 @@ class _Job:
         return result
 
     def cancel(self) -> None:
-        if not self._cancelled:
-            self._cancelled = True
+        if not self.cancelled:
+            self.cancelled = True
             self._running.cancel()
 
     def finished(self) -> "Deferred[None]":
@@ -252,8 +270,8 @@ class _Job:
         self.cancel()
 
     def _too_late(self) -> TimedOut:
-        error = TimedOut(f"the login took longer than {self._timeout:g} seconds")
-        error.step = self.login.step if self.login else "waiting for a connection"
+        error = TimedOut(f"the login did not come to its end within {self._timeout:g} seconds")
+        error.step = self.login.step if self.login else self.step
         return error
 
 

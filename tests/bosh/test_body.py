@@ -43,6 +43,20 @@ def test_a_hostile_namespace_stays_a_namespace_when_it_is_serialized_again() -> 
     assert len(again) == 0
 
 
+def test_what_a_sender_can_put_into_a_stanza_keeps_nobody_from_reading_the_others() -> None:
+    odd = b"<message xmlns='jabber:client'><x xmlns='urn:a b'/></message>"
+    deep = b"<message xmlns='jabber:client'>" + b"<x>" * 5000 + b"too deep" + b"</x>" * 5000 + b"after</message>"
+    wide = b"<message xmlns='jabber:client' %s/>" % b" ".join(b"a%d=''" % number for number in range(2000))
+    plain = b"<message xmlns='jabber:client' id='plain'/>"
+    elements = decode(OPEN + odd + deep + wide + plain + CLOSE).elements
+    assert len(elements) == 4
+    assert elements[0].x.uri == "urn:a b"
+    assert str(elements[1]) == "after" and "too deep" not in elements[1].toXml()
+    assert elements[1].toXml().count("<x") == MAX_DEPTH - 2
+    assert len(elements[2].attributes) == 2000
+    assert elements[3]["id"] == "plain"
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
@@ -55,9 +69,7 @@ def test_a_hostile_namespace_stays_a_namespace_when_it_is_serialized_again() -> 
         (b"<!DOCTYPE body [<!ENTITY a 'b'>]>" + OPEN + b"&a;" + CLOSE, "DTD"),
         (b"<!DOCTYPE body>" + OPEN + CLOSE, "DTD"),
         (OPEN + b"<?php evil ?>" + CLOSE, "processing instruction"),
-        (OPEN + b"<x>" * MAX_DEPTH + b"</x>" * MAX_DEPTH + CLOSE, "nested too deep"),
         (OPEN + b"<x/>" * MAX_ELEMENTS + CLOSE, "too many elements"),
-        (OPEN + b"<x %s/>" % b" ".join(b"a%d=''" % n for n in range(101)) + CLOSE, "too many elements or attributes"),
         (OPEN + b" " * MAX_SIZE + CLOSE, "longer"),
         (OPEN + b"\xff" + CLOSE, "well-formed"),
     ],

@@ -7,7 +7,7 @@ from scramp import ScramMechanism
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
-from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood
+from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood, Refused
 from warmside.jids import prepare
 
 ALL = {"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5", "X-OAUTH2"}
@@ -65,11 +65,13 @@ def test_a_scram_exchange_ends_in_a_verified_server(name: str) -> None:
 
 
 def test_a_server_without_the_right_signature_is_an_impostor() -> None:
-    other = server("SCRAM-SHA-1", password="pässword")
-    exchange = sasl.choose(credentials(), {"SCRAM-SHA-1"})
-    other.set_client_first(exchange.initial().decode())  # type: ignore[attr-defined]
-    exchange.challenged(other.get_server_first().encode())()  # type: ignore[attr-defined]
     for signature in (b"", b"v=" + b64encode(b"x" * 20), b"e=other-error"):
+        other = server("SCRAM-SHA-1")
+        exchange = sasl.choose(credentials(), {"SCRAM-SHA-1"})
+        other.set_client_first(exchange.initial().decode())  # type: ignore[attr-defined]
+        final = exchange.challenged(other.get_server_first().encode())()  # type: ignore[attr-defined]
+        other.set_client_final(final.decode())  # type: ignore[attr-defined]
+        assert other.get_server_final().encode() != signature  # type: ignore[attr-defined]
         with pytest.raises(Impostor):
             exchange.succeeded(signature)
 
@@ -82,13 +84,34 @@ def test_success_before_the_exchange_was_over_is_an_impostors() -> None:
 
 
 @pytest.mark.parametrize(
-    "challenge", [b"", b"\xff", b"r=x,s=QUJD,i=4096", b"r=x,s=QUJD,i=0", b"r={},s=QUJD,i=10000000", b"r={},s=QUJD,i=x"]
+    "challenge",
+    [
+        b"",
+        b"\xff",
+        b"r=x,s={salt},i=4096",
+        b"r={nonce},s={salt},i=0",
+        b"r={nonce},s={salt},i=1000001",
+        b"r={nonce},s={salt},i=x",
+    ],
 )
 def test_a_challenge_that_is_not_acceptable_is_refused(challenge: bytes) -> None:
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     nonce = exchange.initial().rpartition(b"r=")[2]
+    salt = b64encode(b"sixteen bytes of")
     with pytest.raises(NotUnderstood):
-        exchange.challenged(challenge.replace(b"{}", nonce + b"server"))
+        exchange.challenged(challenge.replace(b"{nonce}", nonce + b"server").replace(b"{salt}", salt))
+
+
+def test_a_challenge_within_the_bounds_is_accepted() -> None:
+    exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
+    nonce = exchange.initial().rpartition(b"r=")[2]
+    challenge = b"r=" + nonce + b"server,s=" + b64encode(b"sixteen bytes of") + b",i=4096"
+    assert exchange.challenged(challenge)().startswith(b"c=biws,r=" + nonce)
+
+
+def test_a_password_that_scram_can_not_carry_is_nobodys() -> None:
+    with pytest.raises(Refused):
+        sasl.choose(credentials(password="a\x07b"), {"SCRAM-SHA-256"})
 
 
 def test_plain_knows_no_challenges() -> None:

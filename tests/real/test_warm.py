@@ -226,6 +226,6 @@ def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Serv
     time.sleep(1)
     # Only sessions whose reply was written before the caller was gone are there.
     delivered = {user for user in users if f"request {user}\n" in server.output()}
-    assert len(delivered) < 150, "most of them were cut off"
+    assert 0 < len(delivered) < 150, "most of them were cut off, but not all"
     until(lambda: {jid.partition("@")[0] for jid in server.sessions("cut*")} <= delivered)
     assert all(left_in_store(server, f"{user}@example.org") == 0 for user in users)

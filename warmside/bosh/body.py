@@ -15,11 +15,14 @@ NS_XBOSH = "urn:xmpp:xbosh"
 NS_STREAMS = "http://etherx.jabber.org/streams"
 NS_XML = "http://www.w3.org/XML/1998/namespace"
 
-MAX_SIZE = 4 << 20
-"""Most bytes of a response: a roster of some ten thousand contacts."""
-MAX_DEPTH = 50
-MAX_ELEMENTS = 100_000
-MAX_ATTRIBUTES = 100
+MAX_SIZE = 16 << 20
+"""Most bytes of a response: a hundred long messages that waited, or a roster of tens of thousands."""
+MAX_DEPTH = 200
+"""What is nested deeper is left out. Refusing it would let any sender of a message keep its recipient out."""
+MAX_ELEMENTS = 500_000
+
+SEPARATOR = "\f"
+"""Between namespace and name in what expat reports: a character that no XML document can have."""
 
 _STREAM_PREFIX = f" xmlns:stream='{NS_STREAMS}'".encode()
 
@@ -76,7 +79,7 @@ class _Builder:
     """Builds domish elements from expat's events, within the bounds."""
 
     def __init__(self) -> None:
-        parser = expat.ParserCreate("UTF-8", " ")
+        parser = expat.ParserCreate("UTF-8", SEPARATOR)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -88,6 +91,7 @@ class _Builder:
         self._root: Element | None = None
         self._open: list[Element] = []
         self._count = 0
+        self._too_deep = 0
 
     def build(self, data: bytes) -> Element:
         try:
@@ -99,11 +103,14 @@ class _Builder:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
-        if self._count > MAX_ELEMENTS or len(self._open) >= MAX_DEPTH or len(attributes) > MAX_ATTRIBUTES:
-            raise InvalidBody("it has too many elements or attributes, or they are nested too deep")
+        if self._count > MAX_ELEMENTS:
+            raise InvalidBody("it has too many elements")
+        if self._too_deep or len(self._open) >= MAX_DEPTH:
+            self._too_deep += 1
+            return
         element = Element(
             _qname(name),
-            attribs={(_qname(key) if " " in key else key): value for key, value in attributes.items()},
+            attribs={(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()},
         )
         if self._open:
             element.parent = self._open[-1]
@@ -113,16 +120,20 @@ class _Builder:
         self._open.append(element)
 
     def _end(self, name: str) -> None:
-        self._open.pop()
+        if self._too_deep:
+            self._too_deep -= 1
+        else:
+            self._open.pop()
 
     def _text(self, text: str) -> None:
-        self._open[-1].children.append(text)
+        if not self._too_deep:
+            self._open[-1].children.append(text)
 
     def _forbidden(self, *_: object) -> None:
         raise InvalidBody("it has a DTD, an entity or a processing instruction")
 
 
 def _qname(name: str) -> tuple[str, str]:
-    """Expat's ``URI NAME`` as domish wants it. Domish writes namespaces unescaped, so they are escaped here."""
-    uri, _, local = name.rpartition(" ")
+    """Expat's URI and name as domish wants it. Domish writes namespaces unescaped, so they are escaped here."""
+    uri, _, local = name.rpartition(SEPARATOR)
     return (escapeToXml(uri, 1), local)

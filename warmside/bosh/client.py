@@ -19,11 +19,8 @@ from warmside.bosh.transport import ConnectionBroken, Lane, Response
 
 MOST_REPEATS = 3
 """How often one login repeats requests."""
-TERMINATE_TIMEOUT = 1.0
-"""Seconds to wait for the answer to a termination."""
-
-ARRIVAL = 0.03
-"""Seconds after which a request that was sent on an open connection has arrived."""
+LEAST_ARRIVAL = 0.03
+"""Seconds after which a request that was sent on an open connection has arrived, on this machine."""
 
 MOST_ATTEMPTS = 10
 """How often a pause is put off because stanzas arrive."""
@@ -44,9 +41,12 @@ class Driver:
 
     :param reactor: for delays and timeouts.
     :param run_work: runs SCRAM's key derivation.
+    :param time_to_clean_up: seconds that `close` may take.
     """
 
-    def __init__(self, reactor: Any, lane: Lane, login: Login, run_work: RunWork) -> None:
+    def __init__(self, reactor: Any, lane: Lane, login: Login, run_work: RunWork, time_to_clean_up: float) -> None:
+        self._time_to_clean_up = time_to_clean_up
+        self._round_trip = 0.0
         self._reactor = reactor
         self._lane = lane
         self._login = login
@@ -65,6 +65,7 @@ class Driver:
 
         :raises BoshError: the login failed; its ``step`` says at what. `close` is to be called then.
         """
+        started = self._reactor.seconds()
         try:
             self._send_all(self._login.start())
             while not self._login.done:
@@ -72,10 +73,21 @@ class Driver:
                     self._send_all(self._login.worked(await self._run_work(self._login.work)))
                     continue
                 rid, answer = await self._answers.get()
+                self._round_trip = self._round_trip or self._reactor.seconds() - started
                 self._send_all(self._take(rid, answer, self._login.receive))
         except BoshError as error:
             error.step = self._login.step
             raise
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether a request can be held while a pause is sent behind it."""
+        return self.session.requests > 1 and self._lane.width > 1
+
+    @property
+    def _arrival(self) -> float:
+        """Seconds after which a request that was sent has certainly arrived."""
+        return max(LEAST_ARRIVAL, 2 * self._round_trip)
 
     async def exchange(self, stanzas: Sequence[Element]) -> list[Element]:
         """Send stanzas, or an empty request, and wait for the response; no other request is under way.
@@ -99,29 +111,29 @@ class Driver:
         :raises BoshError: the session is over.
         """
         arrived: list[Element] = []
-        can_hold = self.session.requests > 1 and self._lane.width > 1
         attempts = 0
-        while can_hold and not await self._hold_empty_request():
+        while not await self._hold_empty_request():
             arrived += self.session.take()
             attempts += 1
             if attempts == MOST_ATTEMPTS:
                 return False, arrived
         paused = self.session.send(pause=seconds)
         self._send_all([paused])
-        if can_hold:
-            await self._until_answered(never_repeat=paused.rid)
-        else:
-            await deferLater(self._reactor, ARRIVAL)
+        await self._until_answered(never_repeat=paused.rid)
+        stanzas = self.session.take()
+        if stanzas:
+            # A stanza, not the pause, was what answered the empty request: the pause may be under way still.
+            await deferLater(self._reactor, self._arrival)
         if paused.rid in self._under_way:
             self._under_way[paused.rid].cancel()
         self.session.outstanding.pop(paused.rid, None)
-        return True, arrived + self.session.take()
+        return True, arrived + stanzas + self.session.take()
 
     async def _hold_empty_request(self) -> bool:
         """Send an empty request; whether the manager still holds it when it must have arrived."""
         held = self.session.send()
         self._send_all([held])
-        await deferLater(self._reactor, ARRIVAL)
+        await deferLater(self._reactor, self._arrival)
         if held.rid in self._under_way:
             return True
         await self._until_answered()
@@ -145,7 +157,7 @@ class Driver:
             await self._await_creation()
         self._abandon()
         if self.session.created and not self.session.over:
-            await terminate(self._reactor, self._lane, self.session)
+            await terminate(self._reactor, self._lane, self.session, self._time_to_clean_up / 4)
 
     def _take(self, rid: int, answer: Response | Failure, receive: Receive) -> list[Request]:
         if isinstance(answer, Failure):
@@ -162,7 +174,7 @@ class Driver:
         if not failure.check(ConnectionBroken) or (self._repeats >= MOST_REPEATS and not request.creation):
             raise cast(BaseException, failure.value)
         if request.creation:
-            raise LostCreation("the connection was lost during the session creation")
+            raise LostCreation(failure.getErrorMessage())
         self._count_repeat()
         return [request]
 
@@ -191,7 +203,7 @@ class Driver:
         """Wait for a session creation under way: what it made has to be ended."""
         if not self._under_way:
             return
-        timer = self._reactor.callLater(TERMINATE_TIMEOUT, self._abandon)
+        timer = self._reactor.callLater(self._time_to_clean_up / 2, self._abandon)
         try:
             rid, answer = await self._answers.get()
             if isinstance(answer, Response):
@@ -207,15 +219,15 @@ class Driver:
             response.cancel()
 
 
-async def terminate(reactor: Any, lane: Lane, session: Session) -> None:
-    """End a session at the connection manager (XEP-0124, 13). Raises nothing, takes a bounded time.
+async def terminate(reactor: Any, lane: Lane, session: Session, patience: float) -> None:
+    """End a session at the connection manager (XEP-0124, 13). Raises nothing, takes twice ``patience`` seconds at most.
 
     If the manager still waits for a request that never arrived, a request outside its window makes
     it end the session all the same.
     """
     for body in (session.send(terminate=True).body, session.beyond_window()):
         posted = lane.post(body)
-        timer = reactor.callLater(TERMINATE_TIMEOUT, posted.cancel)
+        timer = reactor.callLater(patience, posted.cancel)
         try:
             await posted
             return

@@ -14,7 +14,7 @@ from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.sasl_mechanisms import Plain
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood
+from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood, Refused
 
 NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 
@@ -112,11 +112,16 @@ def choose(credentials: Credentials, offered: Collection[str]) -> Exchange:
     """The exchange for the strongest usable mechanism on offer.
 
     :raises NoMechanism: there is none.
+    :raises Refused: the password is none that SCRAM can carry.
     """
     if not credentials.one_time:
         for name in SCRAM:
             if name in offered:
-                return ScramExchange(name, credentials)
+                try:
+                    return ScramExchange(name, credentials)
+                except ScramException:
+                    # Not a text that SASLprep (RFC 4013) allows, so no account can have it as its password.
+                    raise Refused("the password has characters that no password has", "not-authorized") from None
     if "PLAIN" in offered:
         return PlainExchange(credentials)
     usable = "PLAIN" if credentials.one_time else ", ".join((*SCRAM, "PLAIN"))

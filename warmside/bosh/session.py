@@ -167,7 +167,6 @@ class Session:
     def _read(self, status: int, data: bytes) -> Body:
         if status != 200:
             if self.created and status in OLD_STATUS:
-                self.over = True
                 raise ended(Terminated, f"the connection manager answered HTTP {status}", OLD_STATUS[status])
             kind = "a redirect" if 300 <= status < 400 else "an error" if status >= 400 else "an answer"
             raise NotUnderstood(f"the connection manager's address gave {kind}: HTTP {status}")

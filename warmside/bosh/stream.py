@@ -182,13 +182,17 @@ def _refusal(failure: Failure) -> BoshError:
 def _contact(item: Element) -> dict[str, Any]:
     try:
         contact = RosterItem.fromElement(item)
-        jid, name, ask = contact.entity.full(), contact.name, "subscribe" if contact.pendingOut else None
-        groups = sorted(contact.groups)
-    except (InvalidFormat, UnicodeError, KeyError, IndexError):
-        jid, name, ask = item.getAttribute("jid", ""), item.getAttribute("name", ""), item.getAttribute("ask")
+        name, ask, groups = contact.name, "subscribe" if contact.pendingOut else None, sorted(contact.groups)
+    except (InvalidFormat, UnicodeError, LookupError, RuntimeError):
+        name, ask = item.getAttribute("name", ""), item.getAttribute("ask")
         groups = [str(group) for group in item.elements(NS_ROSTER, "group")]
-    subscription = item.getAttribute("subscription", "none")
-    return {"jid": jid, "name": name or None, "subscription": subscription, "ask": ask, "groups": groups}
+    return {
+        "jid": item.getAttribute("jid", ""),
+        "name": name or None,
+        "subscription": item.getAttribute("subscription", "none"),
+        "ask": ask,
+        "groups": groups,
+    }
 
 
 def _unguessable() -> str:
