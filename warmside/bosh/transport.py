@@ -8,24 +8,16 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
-from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import (
-    URI,
-    Agent,
-    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseDone,
@@ -34,14 +26,13 @@ from twisted.web.client import (
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgentEndpointFactory, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
+from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
 from warmside.bosh.body import MAX_SIZE
 from warmside.bosh.errors import Busy, NotUnderstood, Unreachable
 from warmside.bosh.session import CONTENT_TYPE
 
-CONNECT_TIMEOUT = 5.0
 IDLE_TIMEOUT = 30
 """Seconds for which a connection that nobody uses is kept."""
 MOST_WAITING = 256
@@ -75,15 +66,15 @@ class Manager:
         self.url = url
         self.connections = connections
         self.in_use = 0
-        self._url = _PreparedURL(url)
+        self._url = PreparedURL(url)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
         self._pool.retryAutomatically = False
-        agent = Agent.usingEndpointFactory(reactor, _OneEndpoint(reactor, url, ca_file), self._pool)
-        no_cookies: Any = _NoCookies()
-        self._client = HTTPClient(agent, cookiejar=no_cookies, data_to_body_producer=_Whole)
+        agent = PreparedAgent(reactor, url, ca_file, self._pool)
+        no_cookies: Any = NoCookies()
+        self._client = HTTPClient(agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -162,76 +153,6 @@ class Lane:
     def post(self, body: bytes) -> "Deferred[Response]":
         """See `Manager.post`."""
         return self._manager.post(body, self._headers)
-
-
-class _PreparedURL(EncodedURL):
-    """A URL whose host need not be IDNA-encoded anew for each request."""
-
-    def __init__(self, url: str) -> None:
-        parsed = EncodedURL.from_text(url).to_uri()
-        super().__init__(parsed.scheme, parsed.host, parsed.path, parsed.query, port=parsed.port, rooted=True)
-        self._text = parsed.to_text()
-
-    def to_uri(self) -> "_PreparedURL":
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        return self._text
-
-
-class _NoCookies(CookieJar):
-    """Keeps no cookies: a manager's or proxy's cookie for one user must never go along with another."""
-
-    def add_cookie_header(self, request: Any) -> None:
-        pass
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        pass
-
-
-@implementer(IAgentEndpointFactory)
-class _OneEndpoint:
-    """The one endpoint that there is to connect to, made once."""
-
-    def __init__(self, reactor: Any, url: str, ca_file: Path | None) -> None:
-        uri = URI.fromBytes(EncodedURL.from_text(url).to_uri().to_text().encode("ascii"))
-        self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
-        if uri.scheme == b"https":
-            connection = _https(ca_file).creatorForNetloc(uri.host, uri.port)
-            self._endpoint = wrapClientTLS(connection, self._endpoint)
-
-    def endpointForURI(self, uri: URI) -> Any:
-        return self._endpoint
-
-
-def _https(ca_file: Path | None) -> BrowserLikePolicyForHTTPS:
-    if ca_file is None:
-        return BrowserLikePolicyForHTTPS()
-    begin = b"-----BEGIN CERTIFICATE-----"
-    pems = [begin + rest for rest in ca_file.read_bytes().split(begin)[1:]]
-    return BrowserLikePolicyForHTTPS(trustRootFromCertificates([Certificate.loadPEM(pem) for pem in pems]))
-
-
-@implementer(IBodyProducer)
-class _Whole:
-    """A request body that is there already: one write, no producer loop."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        pass
 
 
 def _read(response: IResponse) -> "Deferred[Response]":
