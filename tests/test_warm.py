@@ -18,7 +18,6 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE, NS_XBOSH, decode
-from warmside.bosh.session import Parameters
 from warmside.bosh.transport import MOST_WAITING, Manager
 from warmside.config import Bosh
 from warmside.jids import prepare
@@ -198,7 +197,7 @@ class Warming(TestCase):
 
     async def warm(self, **wish: Any) -> WarmSession:
         jid = prepare("juliet@example.org")
-        session: WarmSession = await self.warmer.warm(Wish(jid, Parameters("example.org"), **wish))
+        session: WarmSession = await self.warmer.warm(Wish(jid, **wish))
         return session
 
     async def probed(self) -> None:
@@ -258,7 +257,7 @@ class TestHappy(Warming):
     async def test_neither_wish_nor_session_shows_a_secret(self) -> None:
         session = await self.warm()
         self.assertNotIn(session.sid, repr(session))
-        self.assertNotIn("geheim", repr(Wish(prepare("a@b"), Parameters("b"), "geheim")))
+        self.assertNotIn("geheim", repr(Wish(prepare("a@b"), "geheim")))
 
     @run
     async def test_a_host_is_tried_out_once_with_two_logins_that_leave_nothing(self) -> None:
@@ -275,7 +274,7 @@ class TestHappy(Warming):
 
     @run
     async def test_callers_at_the_same_time_share_one_probe(self) -> None:
-        sessions = [self.warmer.warm(Wish(prepare("a@example.org"), Parameters("example.org"))) for _ in range(5)]
+        sessions = [self.warmer.warm(Wish(prepare("a@example.org"))) for _ in range(5)]
         for session in sessions:
             await session
         self.assertEqual(self.fake.seen.count("create"), 2 + 5)
@@ -427,7 +426,7 @@ class TestFaults(Warming):
             self.fake.fault = lambda kind, count: None
             await self.probed()
             self.fake.fault = lambda kind, count: {"create": refused, "terminate": "never"}.get(kind)
-            warming = self.warmer.warm(Wish(prepare("juliet@example.org"), Parameters("example.org")))
+            warming = self.warmer.warm(Wish(prepare("juliet@example.org")))
             outcome: list[Any] = []
             warming.addBoth(outcome.append)
             await deferLater(reactor, 0.05)
@@ -460,7 +459,7 @@ class TestFaults(Warming):
         await self.probed()
         self.fake.delay = 0.01
         for moment in range(0, 50, 3):
-            warming = self.warmer.warm(Wish(prepare("juliet@example.org"), Parameters("example.org")))
+            warming = self.warmer.warm(Wish(prepare("juliet@example.org")))
             sessions: list[Any] = []
             warming.addBoth(sessions.append)
             await deferLater(reactor, moment / 1000)
@@ -482,7 +481,7 @@ class TestQueue(Warming):
             self.make(timeout=30.0, connections=connections)
             self.fake.most_open = self.fake.open = 0
             self.fake.delay = 0.002
-            wishes = [Wish(prepare(f"user{number}@example.org"), Parameters("example.org")) for number in range(40)]
+            wishes = [Wish(prepare(f"user{number}@example.org")) for number in range(40)]
             warming = [self.warmer.warm(wish) for wish in wishes]
             self.assertEqual(len({(await each).jid for each in warming}), 40)
             self.assertLessEqual(self.fake.most_open, connections)
@@ -494,7 +493,7 @@ class TestQueue(Warming):
         self.make(timeout=30.0, connections=1)
         await self.probed()
         self.fake.fault = every("create", "never")
-        wish = Wish(prepare("juliet@example.org"), Parameters("example.org"))
+        wish = Wish(prepare("juliet@example.org"))
         warming = [self.warmer.warm(wish) for _ in range(1 + MOST_WAITING)]
         try:
             await self.warm()
@@ -513,7 +512,7 @@ class TestQueue(Warming):
         self.make(timeout=30.0, connections=1)
         await self.probed()
         self.fake.delay = 0.02
-        wish = Wish(prepare("juliet@example.org"), Parameters("example.org"))
+        wish = Wish(prepare("juliet@example.org"))
         under_way, impatient, patient = (self.warmer.warm(wish) for _ in range(3))
         impatient.addErrback(lambda failure: failure.trap(CancelledError))
         impatient.cancel()

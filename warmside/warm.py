@@ -31,12 +31,16 @@ class Wish:
 
     ``password`` is the user's own; ``None`` lets one be minted. ``address`` is the browser's.
     ``available`` sends initial presence and ``roster`` fetches the contacts before the handover;
-    ``attach_within`` is how many seconds the session must survive unattended.
+    ``attach_within`` is how many seconds the session must survive unattended. ``lang``, ``wait``,
+    ``hold`` and ``ver`` are the stream's language and what XEP-0124 calls so.
     """
 
     jid: JID
-    parameters: Parameters
     password: str | None = field(default=None, repr=False)
+    lang: str = "en"
+    wait: int = 60
+    hold: int = 1
+    ver: tuple[int, int] = (1, 6)
     address: str | None = None
     available: bool = False
     roster: bool = False
@@ -163,7 +167,8 @@ class Warmer:
         self, wish: Wish, credentials: Credentials, minted: OneTimePassword | None, job: "_Job"
     ) -> WarmSession:
         async with self._manager(wish.jid.host).reserve(address=wish.address) as lane:
-            login = Login(Session(wish.parameters), credentials, parallel=lane.width)
+            parameters = Parameters(wish.jid.host, wish.lang, wish.wait, wish.hold, wish.ver)
+            login = Login(Session(parameters), credentials, parallel=lane.width)
             driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up)
             job.login = login
             try:

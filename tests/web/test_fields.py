@@ -29,17 +29,15 @@ def test_a_form_and_a_json_object_say_the_same() -> None:
 
 
 def test_what_is_left_out_has_the_contracts_defaults() -> None:
-    parameters = wish().parameters
-    assert (parameters.host, parameters.lang, parameters.wait) == ("example.org", "en", 60)
-    assert (parameters.hold, parameters.ver) == (1, (1, 6))
+    wished = wish()
+    assert (wished.lang, wished.wait, wished.hold, wished.ver) == ("en", 60, 1, (1, 6))
     assert wish().password is None and wish().address is None
 
 
 def test_every_field_is_read() -> None:
     wished = wish(password="s:e cret", language="pt-BR", wait="300", hold=0, ver="1.11", address="2001:DB8::1")
     assert wished.password == "s:e cret" and wished.address == "2001:db8::1"
-    parameters = wished.parameters
-    assert (parameters.lang, parameters.wait, parameters.hold, parameters.ver) == ("pt-BR", 300, 0, (1, 11))
+    assert (wished.lang, wished.wait, wished.hold, wished.ver) == ("pt-BR", 300, 0, (1, 11))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from warmside.bosh.session import Parameters
 from warmside.jids import InvalidJID, prepare
 from warmside.onetime import has_prefix
 from warmside.warm import Wish
@@ -146,21 +145,13 @@ def read_wish(fields: dict[str, Any]) -> Wish:
         jid = prepare(text)
     except InvalidJID as error:
         raise FieldError("jid", str(error)) from None
-    password = _password(reader)
-    if reader.has("lang") and reader.has("language"):
-        raise FieldError("language", "it is there twice, also as lang")
-    lang = reader.matching("lang", _lang, _LANG_RIGHT) or reader.matching("language", _lang, _LANG_RIGHT) or "en"
-    parameters = Parameters(
-        host=jid.host,
-        lang=lang,
+    wish = Wish(
+        jid,
+        password=_password(reader),
+        lang=_language(reader),
         wait=reader.integer("wait", 60, 1, 300),
         hold=reader.integer("hold", 1, 0, 10),
         ver=reader.matching("ver", _ver, "give MAJOR.MINOR, such as 1.6") or (1, 6),
-    )
-    wish = Wish(
-        jid,
-        parameters,
-        password,
         address=reader.matching("address", _address, "give an IP address"),
         available=reader.matching("presence", _presence, "available is the only one") or False,
         roster=reader.matching("fetch", _fetch, "roster is the only thing that can be fetched") or False,
@@ -184,7 +175,11 @@ def _password(reader: Reader) -> str | None:
     return password
 
 
-_LANG_RIGHT = "give a language tag, such as en or pt-BR"
+def _language(reader: Reader) -> str:
+    if reader.has("lang") and reader.has("language"):
+        raise FieldError("language", "it is there twice, also as lang")
+    right = "give a language tag, such as en or pt-BR"
+    return reader.matching("lang", _lang, right) or reader.matching("language", _lang, right) or "en"
 
 
 def _lang(text: str) -> str:

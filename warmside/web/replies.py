@@ -8,9 +8,19 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from warmside.bosh import errors
-from warmside.onetime import Leftover, StoreError
-from warmside.probe import OneTimeRefused, UnsafeHost
+from warmside.failures import (
+    Banned,
+    BoshError,
+    Busy,
+    Leftover,
+    OneTimeRefused,
+    PauseTooLong,
+    Refused,
+    StoreError,
+    TimedOut,
+    Unreachable,
+    UnsafeHost,
+)
 from warmside.warm import WarmSession
 from warmside.web import xhtml
 from warmside.web.negotiate import Form
@@ -138,29 +148,29 @@ def problem_for(error: Exception) -> Problem | None:
         case OneTimeRefused():
             name, detail = OTHERS[error.leftover]
             return Problem(502, name, detail, step=error.step)
-        case errors.PauseTooLong():
+        case PauseTooLong():
             return Problem(400, "field", f"attach_within: {error.seen}", field="attach_within")
-        case errors.BoshError():
+        case BoshError():
             return _bosh_problem(error)
     return None
 
 
-def _bosh_problem(error: errors.BoshError) -> Problem:
+def _bosh_problem(error: BoshError) -> Problem:
     step, seen = error.step, f"{error.seen} (at the step: {error.step})"
     match error:
-        case errors.Refused():
+        case Refused():
             return Problem(403, "password-refused", "ejabberd refused the user's own password", step=step)
-        case errors.Banned():
+        case Banned():
             detail = (
                 f"{seen}: most often mod_fail2ban has banned warmside's address after failed logins; "
                 "exempt loopback from it"
             )
             return Problem(503, "banned", detail, headers=_retry(60), step=step)
-        case errors.Busy():
+        case Busy():
             return Problem(503, "busy", seen, headers=_retry(1), step=step)
-        case errors.Unreachable():
+        case Unreachable():
             return Problem(503, "unreachable", seen, headers=_retry(5), step=step)
-        case errors.TimedOut():
+        case TimedOut():
             return Problem(504, "timeout", seen, step=step)
     return Problem(502, "login-failed", seen, step=step)
 
