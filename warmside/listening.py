@@ -36,7 +36,6 @@ class Place:
     kind: str
     interface: str = ""
     port: int = 0
-    path: str = ""
 
     @property
     def stays_here(self) -> bool:
@@ -128,7 +127,7 @@ class _Recorder:
         self._found.append(Place("tls", interface, port))
 
     def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
-        self._found.append(Place("unix", path=address))
+        self._found.append(Place("unix"))
 
 
 class _SharingReactor:

@@ -58,10 +58,6 @@ class HostGuard:
         self._safe: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[Deferred[None]]] = {}
 
-    def forget(self) -> None:
-        """ejabberd has started its extauth program anew, perhaps with another configuration: look again."""
-        self._safe.clear()
-
     def ensure_safe(self, host: str) -> "Deferred[None]":
         """Fires when the host is known to be safe. Callers at the same time share one probe.
 

@@ -1,6 +1,7 @@
 """The commands as processes: exit statuses, what is said where, and what stdout carries."""
 
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -419,3 +420,23 @@ def test_a_flood_of_wrong_passwords_does_not_slow_the_answers(folder: Folder, pr
             thread.join()
     # One check of a password takes thousands of times as long as an answer.
     assert flooded < 50 * quiet, (quiet, flooded)
+
+
+def test_twistd_as_a_daemon_serves_and_logs_to_its_file(folder: Folder) -> None:
+    log = folder.path / "warmside.log"
+    folder.write(f'[log]\nfile = "{log}"\nformat = "json"\n')
+    pidfile = folder.path / "pid"
+    done = run(TWISTD, "--pidfile", pidfile, "warmside", "--config", folder.toml, cwd=folder.path, env=folder.environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    pid = int(until(lambda: pidfile.exists() and pidfile.read_text()))
+    try:
+        until(Site(folder.port).serves)
+        log.rename(folder.path / "old.log")
+        os.kill(pid, signal.SIGHUP)
+        until(lambda: log.exists() and "read again" in log.read_text())
+        assert all(json.loads(line)["message"] for line in log.read_text().splitlines())
+        assert "HTTP on" in (folder.path / "old.log").read_text()
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not pidfile.exists())
+    assert not Site(folder.port).serves()
