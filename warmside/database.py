@@ -22,7 +22,7 @@ def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connecti
     """Open, and if need be create, a database with mode 0600.
 
     :param schema: statements that create what is missing.
-    :param durable: whether a committed change must survive a power failure.
+    :param durable: whether the file must be whole after a power failure, which may take the last changes with it.
     :returns: a connection in autocommit mode.
     :raises UnsafeFolder: the file can't be made or isn't ours alone.
     :raises sqlite3.Error: it is not a database, SQLite can't open it, or another process is opening it.
@@ -36,7 +36,7 @@ def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connecti
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+            connection.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
             connection.executescript(schema)
         except BaseException:
             connection.close()
