@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from private_ejabberd import free_port
 
-from tests.real.boshclient import BoshClient
 from tests.real.parts import ROOT, Server, exchanged, run
 
 
@@ -40,22 +39,25 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return cert, both
 
 
-def test_https_is_verified(tmp_path: Path) -> None:
-    cert, both = certificate(tmp_path)
+def https_server(folder: Path, *, vouched_for: bool) -> Server:
+    """A server whose warmside logs in over https, with the certificate in ``bosh.ca_file`` or without."""
+    cert, both = certificate(folder)
     port = free_port()
     listener = (
         f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
         "    request_handlers:\n      /bosh: mod_bosh\n"
     )
-    server = Server(tmp_path, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n'), listeners=listener)
+    server = Server(folder, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n'), listeners=listener)
     plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
-    text = server.toml.read_text()
-    server.toml.write_text(exchanged(text, (plain, f'url = "https://localhost:{port}/bosh"\nca_file = "{cert}"')))
-    server.start()
+    https = f'url = "https://localhost:{port}/bosh"' + (f'\nca_file = "{cert}"' if vouched_for else "")
+    server.toml.write_text(exchanged(server.toml.read_text(), (plain, https)))
+    return server.start()
+
+
+def test_https_is_verified(tmp_path: Path) -> None:
+    server = https_server(tmp_path, vouched_for=True)
     try:
-        reply = server.warm(jid="juliet@example.org", wait=1)
-        assert reply.status == 200, reply.body
-        client = BoshClient(server.bosh).attach(reply.json())
+        client = server.attached("juliet@example.org")
         assert client.ping()
         client.terminate()
     finally:
@@ -63,16 +65,7 @@ def test_https_is_verified(tmp_path: Path) -> None:
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
-    _, both = certificate(tmp_path)
-    port = free_port()
-    listener = (
-        f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
-        "    request_handlers:\n      /bosh: mod_bosh\n"
-    )
-    server = Server(tmp_path, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n'), listeners=listener)
-    plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
-    server.toml.write_text(exchanged(server.toml.read_text(), (plain, f'url = "https://localhost:{port}/bosh"')))
-    server.start()
+    server = https_server(tmp_path, vouched_for=False)
     try:
         reply = server.warm(jid="juliet@example.org")
         assert reply.status == 503, reply.body
