@@ -44,7 +44,7 @@ setup(
         "wokkel>=18.0.0",
         "bcrypt>=4.0",
         "cryptography>=42.0",
-        "scramp>=1.4.4",
+        "scramp>=1.4.18",
         "hyperlink>=21.0.0",
         "pyOpenSSL>=24.0",
         "zope.interface>=6.0",

@@ -315,6 +315,17 @@ class TestFaults(Warming):
             self.nothing_left()
 
     @run
+    async def test_a_session_that_is_missing_before_it_was_made_is_made_anew(self) -> None:
+        await self.probed()
+        missing = body(attributes="type='terminate' condition='item-not-found'")
+        self.fake.fault = first("create", missing)
+        await self.warm()
+        self.fake.seen.clear()
+        self.fake.fault = every("create", missing)
+        await self.failure(errors.Unreachable, "session creation")
+        self.assertEqual(self.fake.seen.count("create"), 2)
+
+    @run
     async def test_a_manager_that_always_loses_the_connection_is_given_up(self) -> None:
         for kind in ("create", "restart", "bind"):
             await self.probed()

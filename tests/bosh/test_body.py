@@ -86,10 +86,10 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
             assert isinstance(decode(candidate), Body)
 
 
-def test_a_prefix_that_ejabberd_declares_twice_is_read_once() -> None:
-    doubled = b" xmlns:stream='http://etherx.jabber.org/streams'"
-    data = OPEN[:-1] + doubled + b" type='terminate'" + doubled + b"><stream:error/>" + CLOSE
-    body = decode(data)
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_prefix_that_ejabberd_declares_twice_or_never_is_read_once(times: int) -> None:
+    declared = b" xmlns:stream='http://etherx.jabber.org/streams'"
+    body = decode(OPEN[:-1] + declared * times + b" type='terminate'><stream:error></stream:error>" + CLOSE)
     assert body.attributes["type"] == "terminate"
     assert (body.elements[0].uri, body.elements[0].name) == ("http://etherx.jabber.org/streams", "error")
     with pytest.raises(InvalidBody):

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.errors import BoshError, Unreachable
+from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
 from warmside.bosh.session import Recoverable, Request, Session
 from warmside.bosh.transport import ConnectionBroken, Lane, Response
@@ -33,7 +33,9 @@ RunWork = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 
 
 class LostCreation(Unreachable):
-    """The session creation's connection broke: whether it arrived is unknown. Start anew."""
+    """The session creation came to nothing: its connection broke, or the manager lost the session. Start anew."""
+
+    step = "session creation"
 
 
 class Driver:
@@ -77,6 +79,9 @@ class Driver:
                 self._send_all(self._take(rid, answer, self._login.receive))
         except BoshError as error:
             error.step = self._login.step
+            if isinstance(error, Terminated) and error.condition == "item-not-found" and not self.session.created:
+                # No session can be missing before there is one: it ended while it was being made.
+                raise LostCreation(error.seen) from None
             raise
 
     @property
