@@ -157,7 +157,7 @@ def _http(table: Table, insecure: bool) -> Http:
             place = listening.examine(description)
         except ValueError as error:
             raise table.error("listen", f"{error}; give {ENDPOINT}", description) from None
-        if place.kind == "tcp" and not place.stays_here and not insecure:
+        if place.kind == "tcp" and not listening.is_loopback(place.interface) and not insecure:
             raise table.error(
                 "listen",
                 "passwords would cross the network in plain http: add interface=127.0.0.1, "

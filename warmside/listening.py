@@ -37,11 +37,6 @@ class Place:
     interface: str = ""
     port: int = 0
 
-    @property
-    def stays_here(self) -> bool:
-        """Whether only programs on this machine can connect."""
-        return self.kind == "unix" or (self.kind == "tcp" and is_loopback(self.interface))
-
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own, without asking the DNS."""
@@ -63,7 +58,7 @@ def examine(description: str) -> Place:
         raise ValueError("it is none of " + ", ".join(KINDS))
     try:
         endpoint = serverFromString(_Recorder(found), description)
-        if not description.startswith(("systemd:", "fd:")):
+        if not description.startswith("systemd:"):
             failures: list[Failure] = []
             endpoint.listen(Factory()).addErrback(failures.append)
             for failure in failures:

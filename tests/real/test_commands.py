@@ -195,6 +195,18 @@ def test_a_password_or_name_that_can_be_no_admins_is_refused(arguments: list[str
     assert len(password) < 3 or password not in done.stderr
 
 
+def until_it_ends(pid: int, fd: int) -> tuple[int, bytes]:
+    """The exit status of a process at a terminal, and what it still shows there."""
+    shown = b""
+    try:
+        while chunk := os.read(fd, 1024):
+            shown += chunk
+    except OSError:  # how the end of a terminal looks
+        pass
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+
 def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown() -> None:
     def prompt(first: bytes, second: bytes) -> tuple[int, bytes]:
         pid, fd = pty.fork()
@@ -205,13 +217,8 @@ def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown() -> None:
             while wanted not in shown:
                 shown += os.read(fd, 1024)
             os.write(fd, typed + b"\n")
-        try:
-            while chunk := os.read(fd, 1024):
-                shown += chunk
-        except OSError:
-            pass
-        os.close(fd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+        status, rest = until_it_ends(pid, fd)
+        return status, shown + rest
 
     status, shown = prompt(b"secret", b"secret")
     assert status == 0 and b"$2b$" in shown and b"secret" not in shown
@@ -309,14 +316,8 @@ def test_at_a_terminal_a_fault_ends_the_program_with_2(folder: Folder) -> None:
     if pid == 0:
         os.execve(WARMSIDE, [str(WARMSIDE), "extauth", "--config", str(folder.toml)], folder.environ)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 500, 0, 0))
-    shown = b""
-    try:
-        while chunk := os.read(fd, 1024):
-            shown += chunk
-    except OSError:
-        pass
-    os.close(fd)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+    status, shown = until_it_ends(pid, fd)
+    assert status == 2
     assert b"passwords.lifetime = 0: give a number from 1 to 3600" in shown
 
 

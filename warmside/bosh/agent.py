@@ -79,8 +79,8 @@ class PreparedAgent:
     :param ca_file: PEM file of the certificate authority for https; the system's if ``None``.
     """
 
-    def __init__(self, reactor: Any, url: str, ca_file: Path | None, pool: HTTPConnectionPool) -> None:
-        uri = URI.fromBytes(PreparedURL(url).to_text().encode("ascii"))
+    def __init__(self, reactor: Any, url: PreparedURL, ca_file: Path | None, pool: HTTPConnectionPool) -> None:
+        uri = URI.fromBytes(url.to_text().encode("ascii"))
         self._pool: Any = pool
         self._key = (uri.scheme, uri.host, uri.port)
         self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)

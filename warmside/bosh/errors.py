@@ -6,6 +6,9 @@ sent is quoted only as one of the conditions that its protocol knows, or as the 
 
 import re
 
+UNDEFINED = "undefined-condition"
+"""The condition of whoever gives none, as all of these protocols call it."""
+
 
 class BoshError(Exception):
     """A login failed.
@@ -93,7 +96,7 @@ class WrongJID(BoshError):
 
 def named(condition: str) -> str:
     """A condition's name if it looks like one, else ``undefined-condition``: it is quoted in replies."""
-    return condition if re.fullmatch(r"[a-z0-9-]{1,64}", condition) else "undefined-condition"
+    return condition if re.fullmatch(r"[a-z0-9-]{1,64}", condition) else UNDEFINED
 
 
 def ended(kind: type[ConditionError], seen: str, condition: str) -> ConditionError:

@@ -11,8 +11,8 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS
-from warmside.bosh.errors import NotAuthenticated, NotBound, NotUnderstood, Refused, WrongJID
-from warmside.bosh.session import Request, Session, stream_error
+from warmside.bosh.errors import UNDEFINED, NotAuthenticated, NotBound, NotUnderstood, Refused, WrongJID
+from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, prepare
 
 NS_CLIENT = "jabber:client"
@@ -31,8 +31,6 @@ class Login:
     Feed it with `receive` (and `worked`), send what it returns, until it is `done`.
 
     :param parallel: how many requests may be under way at once.
-    :param eager: restart the stream before ``<success/>`` was seen, when the manager says that it
-        restarts streams in order. Saves a round trip while the server asks its extauth program.
     :param bind: bind a resource; without, the login is done when the user is authenticated.
     """
 
@@ -42,7 +40,6 @@ class Login:
         credentials: sasl.Credentials,
         *,
         parallel: int = 2,
-        eager: bool = True,
         bind: bool = True,
     ) -> None:
         self.session = session
@@ -54,7 +51,6 @@ class Login:
         """To be done off the reactor's thread; its result goes to `worked`."""
         self._credentials = credentials
         self._parallel = parallel
-        self._eager = eager and bind
         self._only_authenticate = not bind
         self._exchange: sasl.Exchange | None = None
         self._to_send: list[Element] = []
@@ -144,8 +140,7 @@ class Login:
             self._authenticated = True
             self.step = "stream restart"
         elif name == "failure":
-            conditions = [child.name for child in element.elements() if child.name != "text"]
-            condition = (conditions or ["undefined-condition"])[0]
+            condition = condition_in(element)
             if condition in WRONG_CREDENTIALS:
                 raise Refused("the server refused the password", condition)
             raise NotAuthenticated("the server would not authenticate the user", condition)
@@ -155,8 +150,8 @@ class Login:
     def _read_bound(self, iq: Element) -> None:
         self.step = "resource binding"
         if iq.getAttribute("type") != "result":
-            conditions = [child.name for error in iq.elements() if error.name == "error" for child in error.elements()]
-            raise NotBound("the server would not bind a resource", (conditions or ["undefined-condition"])[0])
+            conditions = [condition_in(error) for error in iq.elements() if error.name == "error"]
+            raise NotBound("the server would not bind a resource", (conditions or [UNDEFINED])[0])
         texts = [str(jid) for bind in iq.elements(NS_BIND, "bind") for jid in bind.elements(NS_BIND, "jid")]
         try:
             bound = prepare(texts[0])
@@ -198,11 +193,15 @@ class Login:
         return self.session.room > 0 and len(self.session.outstanding) < parallel
 
     def _may_restart(self) -> bool:
+        """When ``<success/>`` was seen; or before, when the manager says that it restarts streams in order.
+
+        That saves a round trip while the server asks its extauth program.
+        """
         if self._authenticated:
             return True
         session = self.session
         in_order = session.restart_logic and session.hold == 1 and session.requests > 1 and self._parallel > 1
-        return self._eager and in_order and self._offered and self._credentials.one_time
+        return in_order and self._offered and self._credentials.one_time and not self._only_authenticate
 
     def _may_bind(self) -> bool:
         """In parallel with the restart, or, one by one, when the restarted stream's features are there."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from twisted.words.xish.domish import Element
 
 from warmside.bosh.body import NS_STREAMS, NS_XBOSH, NS_XML, Attribute, Body, InvalidBody, decode, encode
-from warmside.bosh.errors import BoshError, NotUnderstood, StreamFailed, Terminated, ended
+from warmside.bosh.errors import UNDEFINED, BoshError, NotUnderstood, StreamFailed, Terminated, ended
 
 HIGHEST_FIRST_RID = 2**52
 """XEP-0124, 8: a first rid leaves room for all that follow below 2**53."""
@@ -200,14 +200,18 @@ class Session:
         for element in body.elements:
             if (element.uri, element.name) == (NS_STREAMS, "error"):
                 raise stream_error(element)
-        condition = str(body.attributes.get("condition", "undefined-condition"))
+        condition = str(body.attributes.get("condition", UNDEFINED))
         raise ended(Terminated, "the connection manager terminated the session", condition)
 
 
 def stream_error(element: Element) -> BoshError:
     """The error for a ``<stream:error/>`` (RFC 6120, 4.9.2)."""
-    conditions = [child.name for child in element.elements() if child.name != "text"]
-    return ended(StreamFailed, "the server closed the stream", (conditions or ["undefined-condition"])[0])
+    return ended(StreamFailed, "the server closed the stream", condition_in(element))
+
+
+def condition_in(error: Element) -> str:
+    """The condition that an error element names: the first child that is not its ``<text/>``."""
+    return next((child.name for child in error.elements() if child.name != "text"), UNDEFINED)
 
 
 def _number(text: str | None, default: int) -> int:

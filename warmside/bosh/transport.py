@@ -72,7 +72,7 @@ class Manager:
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
         self._pool.retryAutomatically = False
-        agent = PreparedAgent(reactor, url, ca_file, self._pool)
+        agent = PreparedAgent(reactor, self._url, ca_file, self._pool)
         no_cookies: Any = NoCookies()
         self._client = HTTPClient(agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()

@@ -82,7 +82,7 @@ class Endpoint(Resource):
     async def _answer(self, call: Call) -> Reply:
         try:
             if getattr(call.request, "postpath", None):
-                raise Problem(404, "not-found", "there is nothing at this address")
+                raise not_found()
             handler = self._handlers.get(call.request.method)
             if handler is None:
                 allowed = ", ".join(sorted(method.decode() for method in self._handlers))
@@ -234,8 +234,12 @@ class NotFound(Endpoint):
         super().__init__({})
 
     async def _answer(self, call: Call) -> Reply:
-        what = Problem(404, "not-found", "there is nothing at this address")
-        return replies.problem(what, call.form or Form.TEXT)
+        return replies.problem(not_found(), call.form or Form.TEXT)
+
+
+def not_found() -> Problem:
+    """What every address but the known ones gets."""
+    return Problem(404, "not-found", "there is nothing at this address")
 
 
 class Root(Resource):
