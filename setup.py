@@ -42,6 +42,7 @@ setup(
         "Twisted[tls]>=24.7",
         "treq>=24.9",
         "wokkel>=18.0.0",
+        "prometheus-client>=0.20",
         "bcrypt>=4.0",
         "cryptography>=42.0",
         "scramp>=1.4.18",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from warmside.config import Config, ConfigError, load
+from warmside.config import ConfigError, load
+from warmside.settings import Config
 
 ADMINS = '[admins]\nfile = "/etc/warmside/admins"\n'
 
@@ -84,7 +85,25 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[host."a b"]\ntimeout = 1\n', 'host."a b"', "domain name"),
         (ADMINS + '[host."example.org"]\nspeed = 1\n', "host.example.org.speed", "no such key"),
         ("insecure = 1\n" + ADMINS, "insecure = 1", "true or false"),
-        (ADMINS + '[extauth]\nprogram = "/bin/x"\n', "extauth.program", "can't do that yet"),
+        (ADMINS + '[extauth]\nprogram = "/bin/x"\n', 'extauth.program = "/bin/x"', "no file that can be executed"),
+        (ADMINS + '[extauth]\nprogram = "cat"\n', "extauth.program", "absolute path"),
+        (ADMINS + "[extauth]\nprogram = '/bin/cat \"x'\n", "extauth.program", "no command line"),
+        (ADMINS + "[extauth]\nprogram_copies = 0\n", "extauth.program_copies = 0", "from 1 to 100"),
+        (ADMINS + '[extauth]\nprogram = "/bin/cat"\nurl = "http://127.0.0.1/"\n', "extauth.url", "program is set, too"),
+        (ADMINS + '[extauth]\nurl = "http://example.org/x"\n', "extauth.url", "plain http"),
+        (ADMINS + '[extauth]\nurl = "http://u:p@127.0.0.1/x"\n', "extauth.url = ", "user name or password"),
+        (ADMINS + '[extauth]\nsecret_file = "/x"\n', "extauth.secret_file", "extauth.url, which is not set"),
+        (ADMINS + '[extauth]\nlisten = "tcp:5283"\n', 'extauth.listen = "tcp:5283"', "must not leave this machine"),
+        (ADMINS + '[extauth]\nlisten = ["ssl:1:interface=127.0.0.1"]\n', "extauth.listen", "unix:PATH"),
+        ("insecure = true\n" + ADMINS + '[extauth]\nlisten = "tcp:1"\n', "extauth.listen", "leave this machine"),
+        (
+            ADMINS + '[http]\ntrusted_proxies = ["example.org"]\n',
+            'http.trusted_proxies = "example.org"',
+            "IP addresses",
+        ),
+        (ADMINS + 'accounts = ["boss@example.org/x"]\n', 'admins.accounts = "boss@example.org/x"', "bare JIDs"),
+        ('[admins]\naccounts = ["a@b"]\n[admin."c@b"]\n', 'admin."c@b"', "not one of admins.accounts"),
+        (ADMINS + '[admin."web"]\nhots = []\n', "admin.web.hots", "did you mean admin.web.hosts?"),
         ("[admins\n", "not TOML", "line 1"),
     ],
 )
@@ -96,6 +115,40 @@ def test_a_wrong_file_ends_in_one_message_that_names_the_key(tmp_path: Path, tex
     assert key in message
     assert hint in message
     assert "\n" not in message
+
+
+def test_an_admin_may_be_narrowed_and_never_widened(tmp_path: Path) -> None:
+    text = ADMINS + 'accounts = ["Boss@example.org"]\n[policy]\nhosts = ["example.org", "example.net"]\n'
+    text += '[admin."web"]\nhosts = ["example.org", "example.com"]\nusers = ["*@example.*"]\nprotected = ["romeo@*"]\n'
+    text += '[admin."BOSS@example.org"]\nhosts = ["example.net"]\n'
+    config = read(tmp_path, text)
+    assert config.allows("web", "juliet@example.org", "example.org")
+    assert not config.allows("web", "juliet@example.net", "example.net")
+    assert not config.allows("web", "juliet@example.com", "example.com")
+    assert not config.allows("web", "romeo@example.org", "example.org")
+    assert not config.allows("web", "admin@example.org", "example.org")
+    assert config.allows("other", "romeo@example.org", "example.org")
+    assert config.allows("boss@example.org", "juliet@example.net", "example.net")
+    assert not config.allows("boss@example.org", "juliet@example.org", "example.org")
+    assert not config.allows("other", "boss@example.org", "example.org")
+
+
+def test_the_managers_are_those_of_the_hosts_that_may_be_warmed(tmp_path: Path) -> None:
+    hosts = '[host."example.net"]\nurl = "http://127.0.0.1:1/"\n[host."example.org"]\nurl = "http://127.0.0.1:2/"\n'
+    urls = [manager.url for manager in read(tmp_path, ADMINS + hosts).managers()]
+    assert urls == ["http://127.0.0.1:5282/bosh", "http://127.0.0.1:1/", "http://127.0.0.1:2/"]
+    only = read(tmp_path, ADMINS + '[policy]\nhosts = ["example.org"]\n' + hosts).managers()
+    assert [manager.url for manager in only] == ["http://127.0.0.1:2/"]
+
+
+def test_a_program_is_split_into_words_as_a_shell_would(tmp_path: Path) -> None:
+    program = read(tmp_path, ADMINS + "[extauth]\nprogram = '/bin/cat \"a b\" c'\n").extauth.program
+    assert program == ("/bin/cat", "a b", "c")
+
+
+def test_relays_may_listen_on_sockets_of_this_machine(tmp_path: Path) -> None:
+    listen = '["unix:/run/warmside/x.sock", "tcp:5283:interface=127.0.0.1", "systemd:domain=UNIX:index=0"]'
+    assert len(read(tmp_path, ADMINS + f"[extauth]\nlisten = {listen}\n").extauth.listen) == 3
 
 
 def test_a_store_that_is_not_there_yet_is_named_without_its_password(tmp_path: Path) -> None:

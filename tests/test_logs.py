@@ -11,7 +11,7 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 
 from warmside import logs
-from warmside.config import Log
+from warmside.settings import Log
 
 
 def logger(settings: Log, namespace: str = "warmside.test") -> Logger:

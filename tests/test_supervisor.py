@@ -1,17 +1,17 @@
 """`warmside extauth` never dies young."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
 
 from tests.support import logging, now
-from warmside.extauth.authorities import RefusingAuthority
+from warmside.extauth.authorities import Authority
 from warmside.supervisor import REMIND_INTERVAL, RETRY_INTERVAL, Supervisor
 
 
-class Yes(RefusingAuthority):
+class Yes(Authority):
     pass
 
 
@@ -20,8 +20,9 @@ class Service:
         self.authority: Any = Yes()
         self.stopped_within: float | None = None
 
-    async def stop(self, within: float) -> None:
+    async def stop(self, within: float, last: Callable[[], None]) -> None:
         self.stopped_within = within
+        last()
 
 
 class World:
@@ -63,7 +64,8 @@ def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World
     world.fault = ValueError("port taken")
     world.supervisor.begin()
     for _ in range(5):
-        assert world.supervisor.authority().auth("u", "h", b"p") is False
+        refusing = world.supervisor.authority()
+        assert refusing is not None and refusing.auth("u", "h", b"p") is False
         assert not isinstance(world.supervisor.authority(), Yes)
         world.clock.advance(RETRY_INTERVAL)
     world.fault = None
@@ -90,6 +92,12 @@ def test_at_the_end_the_service_is_stopped(world: World) -> None:
     world.supervisor.begin()
     now(world.supervisor.end(0.5))
     assert world.service.stopped_within == 0.5
+
+
+def test_when_all_is_over_nobody_answers_so_that_ejabberd_asks_another_copy(world: World) -> None:
+    world.supervisor.begin()
+    now(world.supervisor.end(0.5))
+    assert world.supervisor.authority() is None
 
 
 def test_at_the_end_the_trying_ends(world: World) -> None:

@@ -19,11 +19,13 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE, NS_XBOSH, decode
 from warmside.bosh.transport import MOST_WAITING, Manager
-from warmside.config import Bosh
+from warmside.counts import SQLiteCounts
+from warmside.gate import Gate
 from warmside.jids import prepare
 from warmside.onetime import Leftover, StoreError
 from warmside.onetime.sqlite import SQLiteStore
 from warmside.probe import OneTimeRefused, UnsafeHost
+from warmside.settings import Bosh
 from warmside.warm import Warmer, WarmSession, Wish
 
 reactor: Any = _reactor
@@ -178,6 +180,8 @@ class Warming(TestCase):
 
     def setUp(self) -> None:
         self.store = SQLiteStore(None)
+        self.counts = SQLiteCounts(None)
+        self.gate = Gate(self.counts, deferToThread)
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")
@@ -192,7 +196,14 @@ class Warming(TestCase):
         self.addCleanup(manager.close)
         self.manager = manager
         self.warmer = Warmer(
-            reactor, self.store, self.remembered.append, lambda _: settings, lambda _: manager, 30, deferToThread
+            reactor,
+            self.store,
+            self.remembered.append,
+            lambda _: settings,
+            lambda _: manager,
+            30,
+            deferToThread,
+            self.gate,
         )
 
     async def warm(self, **wish: Any) -> WarmSession:

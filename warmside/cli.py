@@ -1,37 +1,46 @@
-"""The ``warmside`` command. A subcommand's modules are imported only when it is called."""
+"""The ``warmside`` command. A subcommand's modules are imported only when it is called.
 
-import argparse
+``relay`` needs so little that even ``argparse`` would be a large part of it: it is looked for first.
+"""
+
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from warmside import __version__
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
 
 DEFAULT_CONFIG = "/etc/warmside/warmside.toml"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command.
 
     :param arguments: those of the command line if ``None``.
     :returns: the exit status: 0, 1 when the work failed, 2 for bad usage or configuration.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["relay"] and not {"-h", "--help"} & set(given):
+        from warmside.extauth import relay
+
+        return relay.run(given[1:])
     parser = _parser()
     if given[:1] == ["extauth"]:
         return _extauth(parser, given)
     parsed = parser.parse_args(given)
-    run: Any = parsed.run
     try:
-        return int(run(parsed))
+        return int(parsed.run(parsed))
     except KeyboardInterrupt:
         return EXIT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> "argparse.ArgumentParser":
+    import argparse
+
+    from warmside import __version__
+
     parser = argparse.ArgumentParser(
         prog="warmside", description="Logs users of a web application in to ejabberd without their passwords."
     )
@@ -46,10 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     extauth.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
 
     relay = commands.add_parser(
-        "relay", help="not there yet", description="Carries extauth questions to a running daemon. Not there yet."
+        "relay",
+        help="for ejabberd's extauth_program beside a running daemon",
+        description="Carries ejabberd's extauth questions from stdin to a running daemon, and its answers to stdout.",
     )
-    relay.add_argument("socket", metavar="SOCKET")
-    relay.set_defaults(run=_not_there)
+    relay.add_argument(
+        "socket", metavar="SOCKET", help="the path of the daemon's extauth.listen, or tcp:PORT on loopback"
+    )
 
     check = commands.add_parser("check", help="not there yet", description="Examines a running set-up. Not there yet.")
     check.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
@@ -66,12 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _not_there(parsed: argparse.Namespace) -> int:
+def _not_there(parsed: "argparse.Namespace") -> int:
     print("warmside: this command is not there yet in this version", file=sys.stderr)
     return EXIT_FAILED
 
 
-def _hash_password(parsed: argparse.Namespace) -> int:
+def _hash_password(parsed: "argparse.Namespace") -> int:
     from warmside.web.passwords import PasswordRefused, hash_line, read_password
 
     try:
@@ -82,8 +94,10 @@ def _hash_password(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _extauth(parser: argparse.ArgumentParser, given: list[str]) -> int:
+def _extauth(parser: "argparse.ArgumentParser", given: list[str]) -> int:
     """Run ``warmside extauth``; a mistyped option in ejabberd's configuration must not end it either."""
+    from pathlib import Path
+
     usage_fault = None
     config = Path(DEFAULT_CONFIG)
     try:

@@ -4,114 +4,29 @@ Every key has its default here. Whatever is wrong with a file ends in one `Confi
 the file, the key and the value and says what would be right; nothing is listened on before.
 """
 
+import os
 import re
+import shlex
+import shutil
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from cryptography.x509 import load_pem_x509_certificates
 
 from warmside import listening
-from warmside.jids import InvalidJID, Pattern, prepare_host
+from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
+from warmside.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.tables import ConfigError, Table
 
-__all__ = ["DEFAULT_PATH", "Bosh", "Config", "ConfigError", "Policy", "load"]
+__all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
 
 DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
 
 ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
 STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
 PATTERN = 'a pattern of bare JIDs such as "*@example.org", or "*" for everyone'
-
-LATER = {
-    "http.trusted_proxies",
-    "extauth.listen",
-    "extauth.program",
-    "extauth.program_copies",
-    "extauth.url",
-    "extauth.secret_file",
-    "admins.accounts",
-    "admin",
-}
-"""Keys that have their place in the file but nothing behind them yet."""
-
-
-@dataclass(frozen=True)
-class Http:
-    listen: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Bosh:
-    """Where a host's connection manager is and how it is used."""
-
-    url: str
-    ca_file: Path | None
-    public_url: str | None
-    timeout: float
-    connections: int
-
-
-@dataclass(frozen=True)
-class Passwords:
-    store: str
-    lifetime: float
-
-
-@dataclass(frozen=True)
-class Extauth:
-    users: str
-    users_file: Path | None
-
-
-@dataclass(frozen=True)
-class Admins:
-    file: Path | None
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Whose sessions may be warmed. An empty ``hosts`` allows all of them."""
-
-    hosts: frozenset[str]
-    users: tuple[Pattern, ...]
-    protected: tuple[Pattern, ...]
-
-    def allows(self, bare: str, host: str) -> bool:
-        """Whether a prepared bare JID at a prepared host may be warmed."""
-        return (
-            (not self.hosts or host in self.hosts)
-            and any(pattern.matches(bare) for pattern in self.users)
-            and not any(pattern.matches(bare) for pattern in self.protected)
-        )
-
-
-@dataclass(frozen=True)
-class Log:
-    file: Path | None
-    format: str
-
-
-@dataclass(frozen=True)
-class Config:
-    """The whole file. ``host`` has the virtual hosts with settings of their own."""
-
-    path: Path
-    http: Http
-    bosh: Bosh
-    passwords: Passwords
-    extauth: Extauth
-    admins: Admins
-    policy: Policy
-    log: Log
-    insecure: bool
-    host: Mapping[str, Bosh] = field(default_factory=dict)
-
-    def bosh_for(self, host: str) -> Bosh:
-        """The settings of the connection manager that serves a prepared host."""
-        return self.host.get(host, self.bosh)
 
 
 def load(path: Path) -> Config:
@@ -126,7 +41,7 @@ def load(path: Path) -> Config:
         raise ConfigError(path, message=f"it can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(path, message=f"it is not TOML: {error}") from None
-    return _config(Table(path, "", raw, LATER))
+    return _config(Table(path, "", raw))
 
 
 def _config(root: Table) -> Config:
@@ -140,8 +55,8 @@ def _config(root: Table) -> Config:
             raise ConfigError(root.file, key=table.name, message="this host is there twice, in another spelling")
         host[name] = _bosh(table, bosh, insecure)
     passwords = _passwords(root.table("passwords"))
-    extauth = _extauth(root.table("extauth"))
-    admins = _admins(root.table("admins"))
+    extauth = _extauth(root.table("extauth"), insecure)
+    admins = _admins(root.table("admins"), root.table("admin"))
     policy = _policy(root.table("policy"))
     log = _log(root.table("log"))
     root.refuse_unknown()
@@ -164,19 +79,21 @@ def _http(table: Table, insecure: bool) -> Http:
                 "use ssl:, or set insecure = true if a tunnel protects it",
                 description,
             )
+    proxies = tuple(_network(table, text) for text in table.texts("trusted_proxies", ()))
     table.refuse_unknown()
-    return Http(listen)
+    return Http(listen, proxies)
+
+
+def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise table.error("trusted_proxies", 'give IP addresses or networks, such as "10.0.0.0/8"', text) from None
 
 
 def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
-    parts = _parts(url)
-    if parts is None:
-        raise table.error("url", 'give the address of the connection manager, such as "http://127.0.0.1:5282/bosh"')
-    if parts.username is not None or parts.password is not None:
-        raise table.error("url", "it must not hold a user name or password", "(not shown)")
-    if parts.scheme == "http" and not listening.is_loopback(parts.hostname or "") and not insecure:
-        raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
+    _check_url(table, url, 'the address of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
     ca_file = table.path("ca_file", common.ca_file if common else None)
     if ca_file is not None:
         try:
@@ -226,27 +143,104 @@ def _passwords(table: Table) -> Passwords:
     return Passwords(store, lifetime)
 
 
-def _extauth(table: Table) -> Extauth:
+def _extauth(table: Table, insecure: bool) -> Extauth:
+    listen = table.texts("listen", (), single=True)
+    for description in listen:
+        _extauth_place(table, description)
+    program = _program(table)
+    copies = table.integer("program_copies", 2, 1, 100)
+    url = table.optional_text("url", None)
+    if url is not None:
+        _check_url(table, url, 'the web application\'s address, such as "https://example.org/extauth"', insecure)
+    secret_file = table.path("secret_file", None)
+    if secret_file is not None and url is None:
+        raise table.error("secret_file", "it is sent to extauth.url, which is not set")
+    authority = table.optional_text("authority", None)
+    chosen = [key for key in ("program", "url", "authority") if table.has(key)]
+    if len(chosen) > 1:
+        raise table.error(chosen[1], f"extauth.{chosen[0]} is set, too: one of them can answer for ordinary passwords")
     users = table.choice("users", "known", ("known", "none", "any"))
     users_file = table.path("users_file", None)
     table.refuse_unknown()
-    return Extauth(users, users_file)
+    return Extauth(listen, program, copies, url, secret_file, authority, users, users_file)
 
 
-def _admins(table: Table) -> Admins:
+def _extauth_place(table: Table, description: str) -> None:
+    right = 'give "unix:PATH", "systemd:…", or "tcp:PORT:interface=127.0.0.1"'
+    try:
+        place = listening.examine(description)
+    except ValueError as error:
+        raise table.error("listen", f"{error}; {right}", description) from None
+    if place.kind == "tls" or (place.kind == "tcp" and not listening.is_loopback(place.interface)):
+        raise table.error(
+            "listen", f"passwords are asked for there, so it must not leave this machine: {right}", description
+        )
+
+
+def _program(table: Table) -> tuple[str, ...] | None:
+    text = table.optional_text("program", None)
+    if text is None:
+        return None
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise table.error("program", f"it is no command line: {str(error).lower()}") from None
+    if not words or not words[0].startswith("/"):
+        raise table.error("program", "give the program with its absolute path, and its arguments")
+    if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
+        raise table.error("program", f"{words[0]} is no file that can be executed")
+    return tuple(words)
+
+
+def _check_url(table: Table, url: str, right: str, insecure: bool) -> None:
+    """:raises ConfigError: ``table.url`` is not an address to which passwords may be sent."""
+    parts = _parts(url)
+    if parts is None:
+        raise table.error("url", f"give {right}")
+    if parts.username is not None or parts.password is not None:
+        raise table.error("url", "it must not hold a user name or password", "(not shown)")
+    if parts.scheme == "http" and not listening.is_loopback(parts.hostname or "") and not insecure:
+        raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
+
+
+def _admins(table: Table, narrowed: Table) -> Admins:
     file = table.path("file", None)
+    accounts = set()
+    for text in table.texts("accounts", ()):
+        jid = _bare(text)
+        if jid is None:
+            raise table.error("accounts", "give bare JIDs of ejabberd's accounts, local@host", text)
+        accounts.add(jid)
     table.refuse_unknown()
-    if file is None:
+    if file is None and not accounts:
         raise ConfigError(
             table.file,
             key="admins.file",
             message="nobody could use warmside: give a file with lines NAME:HASH, "
-            "each made with `warmside hash-password NAME`",
+            "each made with `warmside hash-password NAME`, or set admins.accounts",
         )
-    return Admins(file)
+    policies: dict[str, Policy] = {}
+    for name in narrowed.names():
+        jid = _bare(name)
+        key = jid if jid in accounts else name
+        if file is None and key not in accounts:
+            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is not one of admins.accounts")
+        if key in policies:
+            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is there twice, in another spelling")
+        policies[key] = _policy(narrowed.table(name), protected=())
+    return Admins(file, frozenset(accounts), policies)
 
 
-def _policy(table: Table) -> Policy:
+def _bare(text: str) -> str | None:
+    """A prepared bare JID; ``None`` if the text is none."""
+    try:
+        jid = prepare(text)
+    except InvalidJID:
+        return None
+    return jid.userhost() if jid.resource is None else None
+
+
+def _policy(table: Table, protected: tuple[str, ...] = ("admin@*", "administrator@*", "root@*")) -> Policy:
     hosts = set()
     for host in table.texts("hosts", ()):
         try:
@@ -254,9 +248,9 @@ def _policy(table: Table) -> Policy:
         except InvalidJID as error:
             raise table.error("hosts", f"{error}; give virtual hosts of ejabberd", host) from None
     users = _patterns(table, "users", ("*",))
-    protected = _patterns(table, "protected", ("admin@*", "administrator@*", "root@*"))
+    patterns = _patterns(table, "protected", protected)
     table.refuse_unknown()
-    return Policy(frozenset(hosts), users, protected)
+    return Policy(frozenset(hosts), users, patterns)
 
 
 def _patterns(table: Table, key: str, default: tuple[str, ...]) -> tuple[Pattern, ...]:

@@ -4,6 +4,7 @@ The HTTP interface turns them into replies; it does not reach into the rooms tha
 """
 
 from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable
+from warmside.gate import TooManyFailures
 from warmside.onetime import Leftover, StoreError
 from warmside.probe import OneTimeRefused, UnsafeHost
 
@@ -17,6 +18,7 @@ __all__ = [
     "Refused",
     "StoreError",
     "TimedOut",
+    "TooManyFailures",
     "Unreachable",
     "UnsafeHost",
 ]

@@ -59,15 +59,23 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
 def private_file(path: Path) -> None:
     """Make an empty file with mode 0600 unless it is there.
 
+    One that is there is not opened: closing it again would drop the locks that this process has on
+    it (POSIX), and SQLite's other users would take the file for unused.
+
     :raises UnsafeFolder: it can't be made, isn't a file, or others may write to it.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
         status = path.lstat()
     except OSError as error:
         raise UnsafeFolder(f"{path} can't be opened for writing: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeFolder(f"{path} is not a file")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise UnsafeFolder(f"{path} can't be opened for writing: Permission denied")
     if writable_by_others(status):
         raise UnsafeFolder(f"{path} may be written by others than its owner: chmod go-w {path}")
 

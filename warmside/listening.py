@@ -7,6 +7,7 @@ of our own that is handed to the endpoint.
 
 import errno
 import ipaddress
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ BACKLOG = 128
 
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
 """The endpoints of Twisted's that a server can listen on."""
+
+
+SYSTEMD = re.compile(r"systemd:domain=(INET6?|UNIX):(index=[0-9]{1,4}|name=.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +60,32 @@ def examine(description: str) -> Place:
     found: list[Place] = []
     if not description.startswith(KINDS):
         raise ValueError("it is none of " + ", ".join(KINDS))
+    if description.startswith("systemd:"):
+        if not SYSTEMD.fullmatch(description):
+            raise ValueError("it is not systemd:domain=DOMAIN:index=NUMBER, or with name=NAME for index")
+        return Place("other")
     try:
         endpoint = serverFromString(_Recorder(found), description)
-        if not description.startswith("systemd:"):
-            failures: list[Failure] = []
-            endpoint.listen(Factory()).addErrback(failures.append)
-            for failure in failures:
-                failure.raiseException()
+        failures: list[Failure] = []
+        endpoint.listen(Factory()).addErrback(failures.append)
+        for failure in failures:
+            failure.raiseException()
     except Exception as error:  # whatever a parser or a library of certificates raises
         raise ValueError(f"Twisted can't use it ({str(error)[:100] or type(error).__name__})") from None
-    return found[0] if found else Place("other")
+    return found[0]
 
 
-def listen(reactor: Any, description: str, factory: Any, *, shared: bool) -> "Deferred[IListeningPort]":
+def listen(
+    reactor: Any, description: str, factory: Any, *, shared: bool, private: bool = False
+) -> "Deferred[IListeningPort]":
     """Listen where an endpoint string says.
 
     :param shared: let other processes of this user listen on the same TCP port.
+    :param private: let only this user and its group connect to a unix socket, unless the string has a mode.
     """
-    endpoint = serverFromString(_SharingReactor(reactor) if shared else reactor, description)
+    if private and description.startswith("unix:") and ":mode=" not in description:
+        description += ":mode=660"
+    endpoint = _endpoint(_SharingReactor(reactor) if shared else reactor, description)
     listening: Deferred[IListeningPort] = endpoint.listen(factory)
     return listening
 
@@ -87,6 +99,15 @@ def rehearse(description: str, *, shared: bool) -> None:
     if place.kind in ("tcp", "tls"):
         with _bound(place.interface, place.port, shared=shared):
             pass
+    elif place.kind == "other":
+        _endpoint(None, description)
+
+
+def _endpoint(reactor: Any, description: str) -> Any:
+    try:
+        return serverFromString(reactor, description)
+    except (IndexError, KeyError):
+        raise OSError(errno.ENOENT, "systemd has passed no such socket") from None
 
 
 def _bound(interface: str, port: int, *, shared: bool) -> socket.socket:

@@ -23,7 +23,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer, provider
 
-from warmside.config import Log
+from warmside.settings import Log
 
 QUIET = ("twisted.internet", "twisted.web", "twisted.python.log", "log_legacy", "twisted.protocols")
 """Namespaces that tell of every factory and connection at the level ``info``."""

@@ -9,13 +9,13 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from warmside.bosh.errors import Refused
 from warmside.jids import JID
 from warmside.onetime import IStore, Leftover, OneTimePassword
+from warmside.sharing import Shared
 
 MOST_HOSTS = 1000
 """Safe hosts that are remembered; beyond, the one that was not asked for longest is forgotten."""
@@ -56,7 +56,13 @@ class HostGuard:
         self._lifetime = lifetime
         self._authenticate = authenticate
         self._safe: OrderedDict[str, None] = OrderedDict()
-        self._waiting: dict[str, list[Deferred[None]]] = {}
+        self._probes: Shared[str, None] = Shared()
+        self._starts = 0
+
+    def forget(self) -> None:
+        """ejabberd has started anew, perhaps with other settings: every host has to be found safe again."""
+        self._starts += 1
+        self._safe.clear()
 
     def ensure_safe(self, host: str) -> "Deferred[None]":
         """Fires when the host is known to be safe. Callers at the same time share one probe.
@@ -64,27 +70,22 @@ class HostGuard:
         :raises UnsafeHost: it isn't.
         :raises BoshError: it can't be found out; the first login failed.
         """
-        waiter: Deferred[None] = Deferred()
         if host in self._safe:
             self._safe.move_to_end(host)
-            waiter.callback(None)
-        elif host in self._waiting:
-            self._waiting[host].append(waiter)
-        else:
-            self._waiting[host] = [waiter]
-            Deferred.fromCoroutine(self._probe(host)).addBoth(self._probed, host)
-        return waiter
+            return succeed(None)
+        return self._probes.run(host, lambda: self._find_out(host))
 
-    def _probed(self, result: Failure | None, host: str) -> None:
-        if result is None:
+    async def _find_out(self, host: str) -> None:
+        starts = self._starts
+        try:
+            await self._probe(host)
+        except UnsafeHost as error:
+            self.log.critical("{reason}", reason=str(error))
+            raise
+        if starts == self._starts:
             self._safe[host] = None
             while len(self._safe) > MOST_HOSTS:
                 self._safe.popitem(last=False)
-        elif result.check(UnsafeHost):
-            self.log.critical("{reason}", reason=result.getErrorMessage())
-        for waiter in self._waiting.pop(host):
-            if not waiter.called:
-                waiter.callback(result)
 
     async def _probe(self, host: str) -> None:
         jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))

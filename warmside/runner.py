@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 from warmside import __version__, logs
-from warmside.config import Config, ConfigError, Log, load
+from warmside.config import ConfigError, load
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.stdio import Streams
-from warmside.service import StartError, Warmside, collect_less, log_observer, log_to, on_hangup
+from warmside.process import collect_less, log_observer, log_to, on_hangup
+from warmside.settings import Config, Log
 from warmside.supervisor import Supervisor
+from warmside.wiring import StartError, Warmside
 
 EXIT_USAGE = 2
 TIME_TO_END = 0.6
 """Seconds for what is under way when stdin ends."""
+TIME_TO_FINISH = 10.0
+"""Seconds for what is under way when the process is to end but ejabberd stays (SIGTERM)."""
 LAST_MOMENT = 0.9
 """Seconds after stdin's end at which the process is gone, whatever it still waits for."""
 
@@ -71,6 +76,10 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
         running[:] = [service]
         return service
 
+    def count(operation: str, yes: bool) -> None:
+        for service in running:
+            service.metrics.answer(operation, yes)
+
     if not is_pipe(streams.questions):
         try:
             if usage_fault is not None:
@@ -85,7 +94,7 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
             service.reload()
 
     on_hangup(reactor, reload)
-    _serve(reactor, Supervisor(reactor, start), streams)
+    _serve(reactor, Supervisor(reactor, start), streams, count)
     log.info("stdin has ended")
     return EXIT_USAGE if usage_fault is not None else 0
 
@@ -96,8 +105,12 @@ def is_pipe(fd: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
+def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callable[[str, bool], None]) -> None:
+    time_to_end = TIME_TO_FINISH
+
     def stdin_ended() -> None:
+        nonlocal time_to_end
+        time_to_end = TIME_TO_END
         last_moment = threading.Timer(LAST_MOMENT, os._exit, [0])
         last_moment.daemon = True
         last_moment.start()
@@ -107,8 +120,8 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams) -> None:
             reactor.stop()
 
     reactor.callWhenRunning(collect_less)
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(TIME_TO_END)))
-    protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered)
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(time_to_end)))
+    protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered, count)
     stdio: Any = StandardIO
     reactor.callWhenRunning(supervisor.begin)
     reactor.callWhenRunning(lambda: stdio(protocol, stdin=streams.questions, stdout=streams.answers))

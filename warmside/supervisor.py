@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from warmside.extauth.authorities import IAuthority, RefusingAuthority
+from warmside.extauth.authorities import Authority, IAuthority
 
 RETRY_INTERVAL = 1.0
 REMIND_INTERVAL = 60.0
@@ -23,8 +23,8 @@ class Running(Protocol):
 
     authority: IAuthority | None
 
-    async def stop(self, within: float) -> None:
-        """End it."""
+    async def stop(self, within: float, last: Callable[[], None]) -> None:
+        """End it; ``last`` is called when it can answer no more questions."""
 
 
 class Supervisor:
@@ -40,12 +40,15 @@ class Supervisor:
     def __init__(self, reactor: Any, start: Callable[[], Awaitable[Running]]) -> None:
         self._reactor = reactor
         self._start = start
-        self._refusing = RefusingAuthority()
+        self._refusing: IAuthority = Authority()
         self._running: Running | None = None
         self._trying: Deferred[None] | None = None
+        self._over = False
 
-    def authority(self) -> IAuthority:
-        """Who answers now."""
+    def authority(self) -> IAuthority | None:
+        """Who answers now; ``None`` when all is over."""
+        if self._over:
+            return None
         if self._running is not None and self._running.authority is not None:
             return self._running.authority
         return self._refusing
@@ -60,7 +63,10 @@ class Supervisor:
         if self._trying is not None:
             self._trying.cancel()
         if self._running is not None:
-            await self._running.stop(within)
+            await self._running.stop(within, self._fall_silent)
+
+    def _fall_silent(self) -> None:
+        self._over = True
 
     async def _try(self) -> None:
         said, said_at = "", 0.0

@@ -5,7 +5,6 @@ It knows nothing of warmside's own keys.
 
 import difflib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,13 @@ class ConfigError(Exception):
 class Table:
     """One table of a TOML file.
 
-    Each access notes that the key is known, so that `refuse_unknown` can name the others. ``later``
-    has the full names of keys that are planned but have nothing behind them.
+    Each access notes that the key is known, so that `refuse_unknown` can name the others.
     """
 
-    def __init__(self, file: Path, name: str, raw: dict[str, Any], later: Iterable[str] = ()) -> None:
+    def __init__(self, file: Path, name: str, raw: dict[str, Any]) -> None:
         self.file = file
         self.name = name
         self._raw = raw
-        self._later = frozenset(later)
         self._known: set[str] = set()
 
     def error(self, key: str, message: str, value: object = None) -> ConfigError:
@@ -47,12 +44,16 @@ class Table:
         """The keys that the file has in this table."""
         return list(self._raw)
 
+    def has(self, key: str) -> bool:
+        """Whether the file has the key in this table."""
+        return key in self._raw
+
     def table(self, key: str) -> "Table":
         """A table in this one; an empty one if the file has none."""
         raw = self._get(key, {})
         if not isinstance(raw, dict):
             raise self.error(key, f"it is a table: write [{self._full(key)}]")
-        return Table(self.file, self._full(key), raw, self._later)
+        return Table(self.file, self._full(key), raw)
 
     def text(self, key: str, default: str) -> str:
         """A text that isn't empty."""
@@ -116,8 +117,6 @@ class Table:
         for key in self._raw:
             if key in self._known:
                 continue
-            if self._full(key) in self._later:
-                raise self.error(key, "this version of warmside can't do that yet: remove the key")
             similar = difflib.get_close_matches(key, self._known, 1)
             hint = f": did you mean {self._full(similar[0])}?" if similar else ""
             raise ConfigError(

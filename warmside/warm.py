@@ -4,25 +4,27 @@ A login that fails, times out or is cancelled leaves nothing behind: no session 
 manager, no valid password. What is handed over has no request outstanding.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from warmside.bosh.client import Driver, LostCreation, RunWork
-from warmside.bosh.errors import PauseTooLong, Refused, TimedOut
+from warmside.bosh.client import Driver, LostCreation, Observe, RunWork
+from warmside.bosh.errors import PauseTooLong, Refused
 from warmside.bosh.login import Login
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.bosh.stream import Arrival, converse
 from warmside.bosh.transport import Manager
-from warmside.config import Bosh
+from warmside.gate import Gate
 from warmside.jids import JID
+from warmside.job import Job
 from warmside.onetime import IStore, Leftover, OneTimePassword, StoreError
 from warmside.probe import HostGuard, OneTimeRefused
+from warmside.settings import Bosh
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class Warmer:
     :param manager: gives the way to it.
     :param lifetime: seconds that a one-time password lives.
     :param run_work: runs a function off the reactor's thread.
+    :param gate: what passwords have to pass that somebody sent.
+    :param observe: is told of the steps of a login.
     """
 
     log = Logger()
@@ -94,7 +98,11 @@ class Warmer:
         manager: Callable[[str], Manager],
         lifetime: float,
         run_work: RunWork,
+        gate: Gate,
+        observe: Observe = lambda step, seconds: None,
     ) -> None:
+        self._gate = gate
+        self._observe = observe
         self._reactor = reactor
         self._store = store
         self._remember = remember
@@ -102,7 +110,7 @@ class Warmer:
         self._manager = manager
         self._lifetime = lifetime
         self._run_work = run_work
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self.guard = HostGuard(store, lifetime, self._authenticate)
 
     def warm(self, wish: Wish) -> "Deferred[WarmSession]":
@@ -112,9 +120,41 @@ class Warmer:
 
         :raises UnsafeHost: the host's used passwords are accepted again.
         :raises StoreError: the store failed.
+        :raises TooManyFailures: too many wrong passwords were tried.
         :raises BoshError: the login failed; nothing of it is left when this is raised.
         """
         return self._start(wish.jid.host, lambda job: self._warm(wish, job))
+
+    def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
+        """A one-time password for a client that logs in itself; it lives until it is used or expires.
+
+        :raises UnsafeHost: the host's used passwords are accepted again.
+        :raises StoreError: the store failed.
+        :raises BoshError: it can't be found out whether the host is safe.
+        """
+        return self._start(jid.host, lambda job: self._mint(jid, job))
+
+    def check_password(self, jid: JID, password: str) -> "Deferred[bool]":
+        """Whether ejabberd accepts this password; the session is ended at once.
+
+        :raises TooManyFailures: too many wrong passwords were tried.
+        :raises StoreError: the store failed.
+        :raises BoshError: ejabberd can't be asked.
+        """
+        return self._start(jid.host, lambda job: self._check_password(jid, password, job))
+
+    def revoke_later(self, minted: OneTimePassword) -> None:
+        """Revoke a password that nobody got."""
+        self.log.warn("a one-time password could not be delivered, and is revoked")
+        Deferred.fromCoroutine(self.revoke(minted))
+
+    async def revoke(self, minted: OneTimePassword) -> Leftover:
+        """Revoke a password. A store that can't must not keep a session from being ended or handed over."""
+        try:
+            return await self._store.revoke(minted)
+        except StoreError as error:
+            self.log.error("a one-time password could not be revoked, and expires: {reason}", reason=str(error))
+            return Leftover.GONE
 
     async def close(self, within: float) -> None:
         """End all logins under way: let them finish for a moment, then cancel and clean up."""
@@ -127,15 +167,13 @@ class Warmer:
         for job in list(self._jobs):
             job.cancel()
 
-    def _start(self, host: str, run: Callable[["_Job"], Any]) -> "Deferred[Any]":
-        job = _Job(self._reactor, self._settings(host).timeout)
+    def _start(self, host: str, run: Callable[[Job], Any]) -> "Deferred[Any]":
+        job = Job(self._reactor, self._settings(host).timeout)
         self._jobs.add(job)
         return job.start(run(job), lambda: self._jobs.discard(job))
 
-    async def _warm(self, wish: Wish, job: "_Job") -> WarmSession:
-        job.step = "trying out whether the host is safe"
-        await self.guard.ensure_safe(wish.jid.host)
-        job.step = "waiting for a connection"
+    async def _warm(self, wish: Wish, job: Job) -> WarmSession:
+        await self._ensure_safe(wish.jid, job)
         try:
             return await self._attempt(wish, job)
         except (LostCreation, OneTimeRefused) as error:
@@ -146,46 +184,74 @@ class Warmer:
                 raise
             return await self._attempt(wish, job)
 
-    async def _attempt(self, wish: Wish, job: "_Job") -> WarmSession:
+    async def _attempt(self, wish: Wish, job: Job) -> WarmSession:
         if wish.password is not None:
             return await self._log_in(wish, Credentials(wish.jid, wish.password, one_time=False), None, job)
         minted = await self._store.mint(wish.jid.userhost(), self._lifetime)
         try:
             return await self._log_in(wish, Credentials(wish.jid, minted.text, one_time=True), minted, job)
         finally:
-            await self._revoke(minted)
-
-    async def _revoke(self, minted: OneTimePassword) -> Leftover:
-        """Revoke a password; if the store can't, that must not keep the session from being ended or handed over."""
-        try:
-            return await self._store.revoke(minted)
-        except StoreError as error:
-            self.log.error("a one-time password could not be revoked, and expires: {reason}", reason=str(error))
-            return Leftover.GONE
+            await self.revoke(minted)
 
     async def _log_in(
-        self, wish: Wish, credentials: Credentials, minted: OneTimePassword | None, job: "_Job"
+        self, wish: Wish, credentials: Credentials, minted: OneTimePassword | None, job: Job
     ) -> WarmSession:
-        async with self._manager(wish.jid.host).reserve(address=wish.address) as lane:
-            parameters = Parameters(wish.jid.host, wish.lang, wish.wait, wish.hold, wish.ver)
-            login = Login(Session(parameters), credentials, parallel=lane.width)
-            driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up)
-            job.login = login
-            try:
-                await driver.log_in()
-                self._remember(wish.jid.userhost())
-                arrival = await self._prepare_handover(wish, driver)
-            except BaseException as error:
-                await self._clean_up(driver, minted, error)
-                raise
+        parameters = Parameters(wish.jid.host, wish.lang, wish.wait, wish.hold, wish.ver)
+        async with self._logged_in(credentials, minted, parameters, wish.address, job) as (login, driver):
+            self._remember(wish.jid.userhost())
+            since = self._reactor.seconds()
+            arrival = await self._prepare_handover(wish, driver)
+            self._observe("handover preparation", self._reactor.seconds() - since)
         return _handed_over(login, arrival, self._settings(wish.jid.host))
+
+    @asynccontextmanager
+    async def _logged_in(
+        self,
+        credentials: Credentials,
+        minted: OneTimePassword | None,
+        parameters: Parameters,
+        address: str | None,
+        job: Job,
+        *,
+        bind: bool = True,
+    ) -> AsyncIterator[tuple[Login, Driver]]:
+        """A login that was driven to its end. What goes wrong in it, or behind it, leaves nothing behind."""
+        login: Login | None = None
+        if minted is None:
+            await self._gate.enter(credentials.jid.userhost(), credentials.password, address)
+        try:
+            since = self._reactor.seconds()
+            async with self._manager(parameters.host).reserve(address=address) as lane:
+                self._observe("waiting for a connection", self._reactor.seconds() - since)
+                login = job.login = Login(Session(parameters), credentials, parallel=lane.width, bind=bind)
+                driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up, self._observe)
+                try:
+                    await driver.log_in()
+                    yield login, driver
+                except BaseException as error:
+                    await self._clean_up(driver, minted, error)
+                    raise
+        finally:
+            await self._tell_gate(login, credentials, address)
+
+    async def _tell_gate(self, login: Login | None, credentials: Credentials, address: str | None) -> None:
+        bare, password = credentials.jid.userhost(), None if credentials.one_time else credentials.password
+        try:
+            if login is not None and login.authenticated:
+                await self._gate.accepted(bare, password, address)
+            elif login is not None and login.refused:
+                await self._gate.refused(bare, password, address)
+            elif password is not None and (login is None or not login.session.created):
+                await self._gate.never_asked(bare, address)
+        except StoreError as error:
+            self.log.error("a login could not be counted: {reason}", reason=str(error))
 
     async def _clean_up(self, driver: Driver, minted: OneTimePassword | None, error: BaseException) -> None:
         """Leave nothing behind. The password goes first: nothing on the network can hold that up.
 
         :raises OneTimeRefused: what failed was a one-time password.
         """
-        leftover = await self._revoke(minted) if minted is not None else Leftover.GONE
+        leftover = await self.revoke(minted) if minted is not None else Leftover.GONE
         await driver.close()
         if minted is not None and isinstance(error, Refused):
             raise OneTimeRefused(error, leftover) from None
@@ -207,77 +273,34 @@ class Warmer:
             return replace(arrival, attach_within=wish.attach_within if paused else session.inactivity)
         return replace(arrival, attach_within=max(session.inactivity, wish.attach_within or 0))
 
-    def _authenticate(self, jid: JID, password: OneTimePassword) -> "Deferred[None]":
+    async def _ensure_safe(self, jid: JID, job: Job) -> None:
+        job.step = "trying out whether the host is safe"
+        since = self._reactor.seconds()
+        await self.guard.ensure_safe(jid.host)
+        self._observe(job.step, self._reactor.seconds() - since)
+        job.step = "waiting for a connection"
+
+    async def _mint(self, jid: JID, job: Job) -> OneTimePassword:
+        await self._ensure_safe(jid, job)
+        self._remember(jid.userhost())
+        return await self._store.mint(jid.userhost(), self._lifetime)
+
+    async def _check_password(self, jid: JID, password: str, job: Job) -> bool:
+        try:
+            await self._only_authenticate(Credentials(jid, password, one_time=False), None, job)
+        except Refused:
+            return False
+        return True
+
+    def _authenticate(self, jid: JID, minted: OneTimePassword) -> "Deferred[None]":
         """See `HostGuard`."""
-        return self._start(jid.host, lambda job: self._only_authenticate(jid, password, job))
+        credentials = Credentials(jid, minted.text, one_time=True)
+        return self._start(jid.host, lambda job: self._only_authenticate(credentials, minted, job))
 
-    async def _only_authenticate(self, jid: JID, password: OneTimePassword, job: "_Job") -> None:
-        async with self._manager(jid.host).reserve() as lane:
-            credentials = Credentials(jid, password.text, one_time=True)
-            job.login = Login(Session(Parameters(jid.host)), credentials, parallel=lane.width, bind=False)
-            driver = Driver(self._reactor, lane, job.login, self._run_work, job.time_to_clean_up)
-            try:
-                await driver.log_in()
-            except BaseException as error:
-                await self._clean_up(driver, password, error)
-                raise
+    async def _only_authenticate(self, credentials: Credentials, minted: OneTimePassword | None, job: Job) -> None:
+        parameters = Parameters(credentials.jid.host)
+        async with self._logged_in(credentials, minted, parameters, None, job, bind=False) as (_, driver):
             await driver.close()
-
-
-class _Job:
-    """One login with a time limit, in which there is room to clean up.
-
-    It is cancelled at most once, so that cleaning up is never cut short; ``cancelled`` says that it
-    must not begin anything any more.
-    """
-
-    def __init__(self, reactor: Any, timeout: float) -> None:
-        self.login: Login | None = None
-        self.step = "waiting for a connection"
-        self.time_to_clean_up = min(1.0, timeout / 5)
-        self.cancelled = False
-        self._reactor = reactor
-        self._timeout = timeout
-        self._timed_out = False
-        self._waiters: list[Deferred[None]] = []
-
-    def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
-        result: Deferred[Any] = Deferred(lambda _: self.cancel())
-        timer = self._reactor.callLater(self._timeout - self.time_to_clean_up, self._time_out)
-        self._running: Deferred[Any] = Deferred.fromCoroutine(coroutine)
-
-        def done(outcome: Any) -> None:
-            if timer.active():
-                timer.cancel()
-            finished()
-            for waiter in self._waiters:
-                waiter.callback(None)
-            if self._timed_out and isinstance(outcome, Failure):
-                outcome = Failure(self._too_late())
-            if not result.called:
-                result.callback(outcome)
-
-        self._running.addBoth(done)
-        return result
-
-    def cancel(self) -> None:
-        if not self.cancelled:
-            self.cancelled = True
-            self._running.cancel()
-
-    def finished(self) -> "Deferred[None]":
-        waiter: Deferred[None] = Deferred()
-        self._waiters.append(waiter)
-        return waiter
-
-    def _time_out(self) -> None:
-        self._timed_out = True
-        self.cancel()
-
-    def _too_late(self) -> TimedOut:
-        error = TimedOut(f"the login did not come to its end within {self._timeout:g} seconds")
-        error.step = self.login.step if self.login else self.step
-        return error
 
 
 def _handed_over(login: Login, arrival: Arrival, settings: Bosh) -> WarmSession:

@@ -46,7 +46,7 @@ def test_a_one_time_password_is_redeemed_once_and_goes_no_further() -> None:
     assert following.asked == []
 
 
-@pytest.mark.parametrize("operation", ["auth", "setpass", "tryregister", "removeuser3"])
+@pytest.mark.parametrize("operation", ["auth", "setpass", "tryregister", "removeuser3", "certauth"])
 def test_what_looks_one_time_never_gets_to_another_authority(operation: str) -> None:
     authority, _, following = chain()
     assert result(getattr(authority, operation)(*USER, b"warmside-otp-whatever")) is False
@@ -79,10 +79,11 @@ def test_removing_a_user_revokes_his_passwords(operation: str, arguments: tuple[
     assert not result(authority.auth(*USER, password))
 
 
-def test_certauth_is_refused() -> None:
+def test_certauth_is_passed_on_and_refused_where_nobody_knows_certificates() -> None:
     authority, _, following = chain()
-    assert ask(authority, Question("certauth", *USER, b"CERT")) is False
-    assert following.asked == []
+    assert ask(authority, Question("certauth", *USER, b"CERT")) is True
+    assert ask(UsersAuthority(ConstantUsers(everyone=True)), Question("certauth", *USER, b"CERT")) is False
+    assert following.asked == [("certauth", *USER, b"CERT")]
 
 
 def test_known_users_are_kept_in_a_file_until_they_are_removed(tmp_path: Path) -> None:

@@ -5,24 +5,25 @@ from struct import pack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tests.support import logging
-from warmside.extauth.authorities import Answer, IAuthority, RefusingAuthority
-from warmside.extauth.protocol import NO, YES, ExtauthProtocol
+from warmside.extauth.authorities import Answer, Authority, AuthorityDown, IAuthority
+from warmside.extauth.protocol import ANSWER_TIME, NO, YES, ExtauthProtocol
 from warmside.extauth.questions import MalformedQuestion, Question
 from warmside.onetime import StoreError
 
 
-class Recorder(RefusingAuthority):
+class Recorder(Authority):
     """Says yes to the password ``pass:word``, and remembers what it was asked; ``later`` answers slowly."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bytes]] = []
         self.pending: list[Deferred[bool]] = []
 
-    def auth(self, user: str, host: str, password: bytes) -> Answer:  # type: ignore[override]
+    def auth(self, user: str, host: str, password: bytes) -> Answer:
         self.asked.append((user, host, password))
         if user == "later":
             self.pending.append(Deferred())
@@ -140,11 +141,55 @@ def test_a_failure_of_an_authority_is_a_refusal_and_logged_without_the_password(
 
 
 def test_only_true_is_yes() -> None:
-    class Odd(RefusingAuthority):
-        def auth(self, user: str, host: str, password: bytes) -> Answer:  # type: ignore[override]
+    class Odd(Authority):
+        def auth(self, user: str, host: str, password: bytes) -> Answer:
             return 1  # type: ignore[return-value]
 
     assert answers(b"auth:juliet:example.org:x", authority=Odd()) == [NO]
+
+
+def test_an_answer_that_never_comes_is_a_no_before_ejabberd_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, recorder = Clock(), Recorder()
+    monkeypatch.setattr("warmside.extauth.protocol.call_later", clock.callLater)
+    protocol, transport = connected(recorder)
+    protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
+    clock.advance(ANSWER_TIME - 1)
+    assert transport.value() == b""
+    clock.advance(1)
+    assert transport.value() == NO + YES
+    recorder.pending[0].callback(True)
+    assert transport.value() == NO + YES
+    assert ANSWER_TIME < 30
+
+
+def test_an_authority_that_is_down_means_no_and_is_not_logged_again() -> None:
+    class Down(Authority):
+        def auth(self, user: str, host: str, password: bytes) -> Answer:
+            raise AuthorityDown
+
+        def isuser(self, user: str, host: str) -> Answer:
+            return fail(AuthorityDown())
+
+    with logging() as logged:
+        assert answers(b"auth:juliet:example.org:x", b"isuser:juliet:example.org", authority=Down()) == [NO, NO]
+    assert logged == []
+
+
+def test_without_an_authority_nothing_is_answered_and_nothing_more_is_read() -> None:
+    protocol = ExtauthProtocol(lambda: None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+    protocol.dataReceived(frame(b"auth:juliet:example.org:x") * 2)
+    assert transport.value() == b"" and transport.producerState == "paused"
+
+
+def test_each_answer_is_counted() -> None:
+    counted: list[tuple[str, bool]] = []
+    protocol = ExtauthProtocol(Recorder, count=lambda operation, yes: counted.append((operation, yes)))
+    protocol.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
+    for payload in (b"auth:juliet:example.org:pass:word", b"isuser:juliet:example.org", b"nonsense"):
+        protocol.dataReceived(frame(payload))
+    assert counted == [("auth", True), ("isuser", False), ("", False)]
 
 
 def test_a_question_shows_no_password() -> None:

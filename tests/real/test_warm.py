@@ -133,7 +133,7 @@ def test_callers_who_hang_up_leave_nobody_connected(server: Server) -> None:
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     time.sleep(0.5)
     # A reply that was on its way already can't be told from a delivered one: its session is whole.
-    delivered = server.output().count("warmed mercutio@")
+    delivered = len(re.findall(r'outcome="success" .* jid="mercutio@', server.output()))
     assert delivered < attempts
     until(lambda: len(server.sessions("mercutio")) == delivered)
     assert left_in_store(server, "mercutio@example.org") == 0
@@ -201,7 +201,7 @@ def test_nothing_secret_is_in_any_log(server: Server) -> None:
     assert server.warm(jid="nurse@example.org", password="a-wrong-secret").status == 403
     BoshClient(server.bosh).attach(session).terminate()
     logged = server.output()
-    assert "warmed juliet@example.org/" in logged
+    assert 'jid="juliet@example.org/' in logged
     for secret in (session["sid"], "warmside-otp-", "a-wrong-secret", "correct horse"):
         assert secret not in logged
 
@@ -226,7 +226,9 @@ def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Serv
     time.sleep(1)
     # Only sessions whose reply was written before the caller was gone are there.
     logged = server.output()
-    delivered = {user for user in users if f"request {user}\n" in logged}
+    delivered = {
+        user for user in users if f'outcome="success" status=200 admin="webapp" from="127.0.0.1" jid="{user}@' in logged
+    }
     begun = {user for user in users if f"authentication for {user}@example.org by external" in logged}
     assert len(begun - delivered) > 5, "some were cut off in the middle"
     until(lambda: {jid.partition("@")[0] for jid in server.sessions("cut*")} <= delivered)

@@ -8,12 +8,24 @@ from typing import Any
 
 import bcrypt
 import pytest
-from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from tests.support import now
-from warmside.web.admins import MOST_WAITING, AdminsError, AdminsFile, Bcrypt, FileChecker, Overloaded, read_admins
+from warmside.counts import SQLiteCounts
+from warmside.gate import TooManyFailures
+from warmside.watched import FileRefused, WatchedFile
+from warmside.web.admins import (
+    ACCOUNT_REMEMBERED,
+    MOST_WAITING,
+    AddressedPassword,
+    AdminChecker,
+    Bcrypt,
+    Overloaded,
+    read_admins,
+)
+from warmside.web.limits import FAILURE_TIME, MOST_CHECKS, MOST_FAILURES, WINDOW, Slowdown
 
 
 def hashed(password: str) -> str:
@@ -61,8 +73,62 @@ def bcrypt_pool(threads: Threads) -> Iterator[Bcrypt]:
     pool.close()
 
 
-def ask(checker: FileChecker, name: str, password: str) -> "Deferred[Any]":
-    return checker.requestAvatarId(UsernamePassword(name.encode(), password.encode()))
+class World:
+    """A checker over a file, with a clock and an ejabberd of the test's own."""
+
+    def __init__(self, path: Path | None, threads: Threads, accounts: tuple[str, ...] = ()) -> None:
+        self.clock = Clock()
+        self.threads = threads
+        self.counts = SQLiteCounts(None, self.clock.seconds)
+        self.bcrypt = Bcrypt(threads)
+        self.asked: list[tuple[str, str]] = []
+        self.looked: list[str] = []
+        self.account_password = "right"
+        self.slowdown = Slowdown(self.clock, self.counts)
+        self.file = WatchedFile(path, read_admins) if path is not None else None
+        self.checker = AdminChecker(
+            self.clock, self.file, accounts, self.check_account, self.look, self.bcrypt, self.slowdown
+        )
+
+    async def check_account(self, name: str, password: str) -> bool:
+        self.asked.append((name, password))
+        return password == self.account_password
+
+    async def look(self, name: str) -> None:
+        self.looked.append(name)
+
+    def ask(self, name: str, password: str, address: str = "127.0.0.1") -> "Deferred[Any]":
+        credentials = AddressedPassword(name.encode(), password.encode(), address)
+        asked: Deferred[Any] = self.checker.requestAvatarId(credentials)
+        return asked
+
+    def answer(self, asked: "Deferred[Any]", work: int = 1) -> Any:
+        """The answer, when bcrypt has worked and a no was let wait."""
+        if work:
+            self.threads.wait_for(work)
+        self.clock.advance(FAILURE_TIME)
+        return now(asked)
+
+    def outcome(self, name: str, password: str, work: int = 1, address: str = "127.0.0.1") -> str:
+        """The name of who is let in, or of the error."""
+        try:
+            return str(self.answer(self.ask(name, password, address), work).decode())
+        except Exception as error:
+            return type(error).__name__
+
+
+@pytest.fixture
+def world(path: Path, threads: Threads) -> Iterator[World]:
+    made = World(path, threads)
+    yield made
+    made.bcrypt.close()
+
+
+@pytest.fixture
+def accounts(threads: Threads) -> Iterator[World]:
+    made = World(None, threads, ("boss@example.org",))
+    yield made
+    made.bcrypt.close()
 
 
 def test_a_file_has_names_and_hashes(path: Path) -> None:
@@ -84,7 +150,7 @@ def test_a_file_has_names_and_hashes(path: Path) -> None:
 )
 def test_a_broken_file_says_which_line_and_shows_nothing_of_it(path: Path, content: str, why: str) -> None:
     path.write_text(content)
-    with pytest.raises(AdminsError, match=why) as broken:
+    with pytest.raises(FileRefused, match=why) as broken:
         read_admins(path)
     assert "plaintext" not in str(broken.value)
 
@@ -92,66 +158,64 @@ def test_a_broken_file_says_which_line_and_shows_nothing_of_it(path: Path, conte
 @pytest.mark.parametrize("mode", [0o602, 0o620])
 def test_a_file_that_others_may_write_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
-    with pytest.raises(AdminsError, match="chmod go-w"):
+    with pytest.raises(FileRefused, match="chmod go-w"):
         read_admins(path)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdminsError, match="No such file"):
+    with pytest.raises(FileRefused, match="No such file"):
         read_admins(tmp_path / "none")
 
 
 def test_the_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing(path: Path) -> None:
-    admins = AdminsFile(path)
-    assert admins.hash_of("web") == (HASH.encode(), True)
-    assert admins.hash_of("new")[1] is False
+    admins = WatchedFile(path, read_admins)
+    assert set(admins.content) == {"web", "two words"}
     path.write_text(f"new:{HASH}\n")
-    assert admins.hash_of("new")[1] is True
-    assert admins.hash_of("web")[1] is False
+    assert set(admins.content) == {"new"}
     path.write_text("broken")
-    assert admins.hash_of("new")[1] is True
+    assert set(admins.content) == {"new"}
     path.unlink()
-    assert admins.hash_of("new")[1] is True
+    assert set(admins.content) == {"new"}
     path.write_text(f"back:{HASH}\n")
-    assert admins.hash_of("back")[1] is True
+    assert set(admins.content) == {"back"}
 
 
-def test_a_right_password_is_computed_once_and_remembered(path: Path, threads: Threads, bcrypt_pool: Bcrypt) -> None:
-    checker = FileChecker(AdminsFile(path), bcrypt_pool)
-    first = ask(checker, "web", "secret")
+@pytest.mark.parametrize("name", ["boss@example.org", "Boss@EXAMPLE.org"])
+def test_a_name_in_both_kinds_of_admins_is_refused(path: Path, name: str) -> None:
+    path.write_text(f"{name}:{HASH}\n")
+    with pytest.raises(FileRefused, match="line 1 has a name that is in "):
+        read_admins(path, {"boss@example.org"})
+
+
+def test_a_right_password_is_computed_once_and_remembered(world: World) -> None:
+    first = world.ask("web", "secret")
     assert not first.called
-    threads.wait_for(1)
+    world.threads.wait_for(1)
     assert now(first) == b"web"
-    assert now(ask(checker, "web", "secret")) == b"web"
-    wrong = ask(checker, "web", "Secret")
-    threads.wait_for(1)
-    with pytest.raises(UnauthorizedLogin):
-        now(wrong)
+    assert world.outcome("web", "secret", work=0) == "web"
+    assert world.outcome("web", "Secret") == "UnauthorizedLogin"
 
 
-def test_a_remembered_password_is_forgotten_with_its_hash(path: Path, threads: Threads, bcrypt_pool: Bcrypt) -> None:
-    checker = FileChecker(AdminsFile(path), bcrypt_pool)
-    first = ask(checker, "web", "secret")
-    threads.wait_for(1)
-    now(first)
+def test_callers_at_the_same_time_with_the_same_password_share_the_work(world: World) -> None:
+    asked = [world.ask("web", "secret") for _ in range(MOST_WAITING + 5)]
+    world.threads.wait_for(1)
+    assert [now(each) for each in asked] == [b"web"] * len(asked)
+
+
+def test_a_remembered_password_is_forgotten_with_its_hash(path: Path, world: World) -> None:
+    assert world.outcome("web", "secret") == "web"
     path.write_text(f"web:{hashed('another')}\n")
-    again = ask(checker, "web", "secret")
-    threads.wait_for(1)
-    with pytest.raises(UnauthorizedLogin):
-        now(again)
+    assert world.outcome("web", "secret") == "UnauthorizedLogin"
 
 
-def test_nothing_of_a_remembered_password_is_kept(path: Path, threads: Threads, bcrypt_pool: Bcrypt) -> None:
-    checker = FileChecker(AdminsFile(path), bcrypt_pool)
-    first = ask(checker, "web", "secret")
-    threads.wait_for(1)
-    now(first)
-    assert b"secret" not in b"".join(checker._right)
+def test_nothing_of_a_remembered_password_is_kept(world: World) -> None:
+    assert world.outcome("web", "secret") == "web"
+    assert b"secret" not in b"".join(world.checker._right)
 
 
 @pytest.mark.parametrize(("name", "password"), [("nobody", "secret"), ("web", "x" * 73), ("web", "")])
 def test_who_is_no_admin_is_refused_after_as_much_work(
-    path: Path, threads: Threads, bcrypt_pool: Bcrypt, name: str, password: str, monkeypatch: pytest.MonkeyPatch
+    world: World, name: str, password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[bytes] = []
     check = bcrypt.checkpw
@@ -161,36 +225,36 @@ def test_who_is_no_admin_is_refused_after_as_much_work(
         return check(given, known)
 
     monkeypatch.setattr(bcrypt, "checkpw", counted)
-    refused = ask(FileChecker(AdminsFile(path), bcrypt_pool), name, password)
-    threads.wait_for(1)
-    with pytest.raises(UnauthorizedLogin):
-        now(refused)
+    assert world.outcome(name, password) == "UnauthorizedLogin"
     assert computed == [HASH.encode()]
 
 
-def test_72_bytes_are_not_enough_of_a_longer_password(path: Path, threads: Threads, bcrypt_pool: Bcrypt) -> None:
+def test_a_no_takes_its_time_whoever_was_asked_about(world: World) -> None:
+    for name in ("web", "nobody"):
+        refused = world.ask(name, "wrong")
+        world.threads.wait_for(1)
+        world.clock.advance(FAILURE_TIME - 0.01)
+        assert not refused.called
+        world.clock.advance(0.01)
+        with pytest.raises(UnauthorizedLogin):
+            now(refused)
+
+
+def test_72_bytes_are_not_enough_of_a_longer_password(path: Path, world: World) -> None:
     path.write_text(f"web:{hashed('x' * 72)}\n")
-    checker = FileChecker(AdminsFile(path), bcrypt_pool)
-    long = ask(checker, "web", "x" * 73)
-    threads.wait_for(1)
-    with pytest.raises(UnauthorizedLogin):
-        now(long)
+    assert world.outcome("web", "x" * 73) == "UnauthorizedLogin"
 
 
-def test_a_flood_is_bounded_and_remembered_passwords_pass_through_it(
-    path: Path, threads: Threads, bcrypt_pool: Bcrypt
-) -> None:
-    checker = FileChecker(AdminsFile(path), bcrypt_pool)
-    first = ask(checker, "web", "secret")
-    threads.wait_for(1)
-    now(first)
-    flood = [ask(checker, "web", f"wrong{number}") for number in range(MOST_WAITING + 1)]
+def test_a_flood_is_bounded_and_remembered_passwords_pass_through_it(world: World) -> None:
+    assert world.outcome("web", "secret") == "web"
+    flood = [world.ask("web", f"wrong{number}") for number in range(MOST_WAITING + 1)]
     with pytest.raises(Overloaded):
         now(flood.pop())
-    assert now(ask(checker, "web", "secret")) == b"web"
-    threads.wait_for(MOST_WAITING)
+    assert world.outcome("web", "secret", work=0) == "web"
+    world.threads.wait_for(MOST_WAITING)
+    world.clock.advance(FAILURE_TIME)
     for refused in flood:
-        with pytest.raises(UnauthorizedLogin):
+        with pytest.raises((UnauthorizedLogin, TooManyFailures)):
             now(refused)
 
 
@@ -201,7 +265,60 @@ def test_the_thread_steps_back_behind_everything_else(bcrypt_pool: Bcrypt) -> No
     assert priorities[0] > os.getpriority(os.PRIO_PROCESS, 0)
 
 
-def test_what_looks_one_time_is_never_an_admins(path: Path, bcrypt_pool: Bcrypt) -> None:
+def test_what_looks_one_time_is_never_an_admins(path: Path, world: World) -> None:
     path.write_text(f"web:{hashed('warmside-otp-x')}\n")
-    with pytest.raises(UnauthorizedLogin):
-        now(ask(FileChecker(AdminsFile(path), bcrypt_pool), "web", "warmside-otp-x"))
+    assert world.outcome("web", "warmside-otp-x") == "UnauthorizedLogin"
+
+
+def test_who_fails_too_often_is_told_so_and_whoever_is_right_passes(world: World) -> None:
+    outcomes = [world.outcome("web", f"wrong{number}") for number in range(MOST_FAILURES + 2)]
+    assert outcomes == ["UnauthorizedLogin"] * MOST_FAILURES + ["TooManyFailures"] * 2
+    assert world.outcome("web", "secret") == "web"
+    assert world.outcome("web", "secret", work=0) == "web"
+    assert world.outcome("web", "wrong", address="192.0.2.1") == "UnauthorizedLogin"
+    world.clock.advance(WINDOW)
+    assert world.outcome("web", "wrong") == "UnauthorizedLogin"
+
+
+def test_a_slowed_address_has_few_passwords_checked_at_a_time_and_known_ones_still_pass(world: World) -> None:
+    assert world.outcome("web", "secret") == "web"
+    for number in range(MOST_FAILURES):
+        world.outcome("web", f"wrong{number}")
+    checks = [world.ask("web", f"more{number}") for number in range(MOST_CHECKS)]
+    with pytest.raises(TooManyFailures) as slowed:
+        now(world.ask("web", "one too many"))
+    assert 1 <= slowed.value.retry_after <= WINDOW
+    assert world.outcome("web", "secret", work=0) == "web"
+    world.threads.wait_for(MOST_CHECKS)
+    world.clock.advance(FAILURE_TIME)
+    for check in checks:
+        with pytest.raises(TooManyFailures):
+            now(check)
+
+
+def test_ejabberd_says_who_of_its_accounts_is_right_and_is_believed_for_a_minute(accounts: World) -> None:
+    assert accounts.outcome("Boss@Example.ORG", "right", work=0) == "boss@example.org"
+    assert accounts.outcome("boss@example.org", "right", work=0) == "boss@example.org"
+    assert accounts.asked == [("boss@example.org", "right")]
+    accounts.clock.advance(ACCOUNT_REMEMBERED)
+    accounts.account_password = "changed"
+    assert accounts.outcome("boss@example.org", "right") == "UnauthorizedLogin"
+
+
+def test_a_name_that_is_no_account_costs_the_same_and_never_gets_to_ejabberd(accounts: World) -> None:
+    assert accounts.outcome("boss@example.org", "wrong") == "UnauthorizedLogin"
+    assert accounts.outcome("nobody@example.org", "wrong") == "UnauthorizedLogin"
+    assert accounts.asked == [("boss@example.org", "wrong")]
+    assert accounts.looked == ["nobody@example.org"]
+
+
+@pytest.mark.parametrize("password", ["", "warmside-otp-x", "a\0b"])
+def test_what_no_account_has_for_a_password_never_gets_to_ejabberd(accounts: World, password: str) -> None:
+    accounts.account_password = password
+    assert accounts.outcome("boss@example.org", password) == "UnauthorizedLogin"
+    assert accounts.asked == []
+
+
+def test_only_known_names_are_known(world: World, accounts: World) -> None:
+    assert world.checker.knows("web") and not world.checker.knows("secret")
+    assert accounts.checker.knows("boss@example.org") and not accounts.checker.knows("web")

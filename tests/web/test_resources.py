@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from io import BytesIO
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.web.test.requesthelper import DummyRequest
@@ -20,13 +21,16 @@ from zope.interface import implementer
 
 from tests.support import logging, now
 from warmside.bosh import errors
-from warmside.config import Policy
-from warmside.jids import Pattern
-from warmside.onetime import Leftover, StoreError
+from warmside.gate import TooManyFailures
+from warmside.jids import JID, Pattern
+from warmside.onetime import Leftover, OneTimePassword, StoreError
 from warmside.probe import OneTimeRefused, UnsafeHost
+from warmside.settings import Policy
 from warmside.warm import WarmSession, Wish
 from warmside.web.admins import AdminRealm, Overloaded
-from warmside.web.resources import Guard, HealthEndpoint, Root, WarmEndpoint
+from warmside.web.endpoint import Root
+from warmside.web.guard import Guard
+from warmside.web.resources import CredentialsEndpoint, HealthEndpoint, MetricsEndpoint, ReadyEndpoint, WarmEndpoint
 
 SESSION = WarmSession(
     jid="juliet@example.org/a<b",
@@ -44,6 +48,11 @@ SESSION = WarmSession(
 )
 POLICY = Policy(frozenset(), (Pattern.parse("*"),), (Pattern.parse("admin@*"),))
 AUTH = ("web", "secret")
+MINTED = OneTimePassword.mint()
+
+
+def allows(admin: str, bare: str, host: str) -> bool:
+    return POLICY.allows(bare, host)
 
 
 class FakeWarmer:
@@ -53,6 +62,8 @@ class FakeWarmer:
         self.outcome: Any = SESSION
         self.wishes: list[Wish] = []
         self.cancelled = 0
+        self.minted_for: list[str] = []
+        self.revoked: list[OneTimePassword] = []
 
     def warm(self, wish: Wish) -> "Deferred[WarmSession]":
         self.wishes.append(wish)
@@ -63,6 +74,15 @@ class FakeWarmer:
             failed.errback(self.outcome)
             return failed
         return succeed(self.outcome)
+
+    def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
+        self.minted_for.append(jid.full())
+        if isinstance(self.outcome, Exception):
+            return fail(self.outcome)
+        return succeed(MINTED)
+
+    def revoke_later(self, minted: OneTimePassword) -> None:
+        self.revoked.append(minted)
 
     def _cancel(self) -> None:
         self.cancelled += 1
@@ -88,9 +108,26 @@ class Interface:
 
     def __init__(self) -> None:
         self.warmer = FakeWarmer()
-        guard = Guard(Portal(AdminRealm(), [FakeChecker()]))
-        self.root = Root({b"warm": WarmEndpoint(guard, POLICY, self.warmer), b"health": HealthEndpoint()})  # type: ignore[arg-type]
+        self.told: list[str] = []
+        self.parts = {"store": "ok", "connection_manager": "ok"}
+        guard = Guard(Portal(AdminRealm(), [FakeChecker()]), lambda name: name == "web", [ip_network("192.0.2.0/24")])
+        warmer: Any = self.warmer
+        self.root = Root(
+            {
+                b"warm": WarmEndpoint(guard, allows, warmer, self.tell),
+                b"credentials": CredentialsEndpoint(guard, allows, warmer, 30, self.tell),
+                b"health": HealthEndpoint(),
+                b"ready": ReadyEndpoint(self.look),
+                b"metrics": MetricsEndpoint(lambda: b"warmside_x 1\n", "text/plain; version=0.0.4"),
+            }
+        )
         self.treq: Any = StubTreq(self.root)  # type: ignore[no-untyped-call]
+
+    def tell(self, outcome: str, seconds: float) -> None:
+        self.told.append(outcome)
+
+    async def look(self) -> dict[str, str]:
+        return self.parts
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         options.setdefault("auth", AUTH)
@@ -352,15 +389,21 @@ def test_errors_come_in_the_form_that_was_asked_for(interface: Interface) -> Non
     assert line.text_now.startswith("504 Gateway Timeout: ") and line.text_now.count("\n") == 1
 
 
-def test_a_caller_who_hangs_up_cancels_the_login(interface: Interface) -> None:
+def unanswered(interface: Interface) -> Any:
+    """A request for a warm session that takes for ever."""
     interface.warmer.outcome = None
     request: Any = DummyRequest([])
-    request.method, request.uri = b"POST", b"/warm"
+    request.method, request.uri, request.path = b"POST", b"/warm", b"/warm"
     request.requestHeaders.setRawHeaders("Authorization", ["Basic d2ViOnNlY3JldA=="])
     request.requestHeaders.setRawHeaders("Content-Type", ["application/x-www-form-urlencoded"])
     request.content = BytesIO(b"jid=juliet%40example.org")
     root: Any = interface.root
     root.getChildWithDefault(b"warm", request).render(request)
+    return request
+
+
+def test_a_caller_who_hangs_up_cancels_the_login(interface: Interface) -> None:
+    request = unanswered(interface)
     assert len(interface.warmer.wishes) == 1
     request.processingFailed(Failure(ConnectionDone()))
     assert interface.warmer.cancelled == 1
@@ -373,5 +416,118 @@ def test_nothing_secret_is_logged(interface: Interface) -> None:
         interface.warm(auth=("web", "geheim"))
         interface.warmer.outcome = ValueError("x")
         interface.warm(data={"jid": "juliet@example.org", "password": "geheim"})
-    assert any("warmed" in line for line in logged)
-    assert not any("geheim" in line or "s&id" in line or "4711" in line for line in logged)
+        interface.warm(auth=("geheim", "x"))
+        interface.warmer.outcome = SESSION
+        credentials(interface)
+    assert sum("audit" in line for line in logged) == 5
+    secrets = ("geheim", "s&id", "4711", MINTED.text)
+    assert not any(secret in line for line in logged for secret in secrets)
+
+
+def audited(interface: Interface, **options: Any) -> str:
+    with logging() as logged:
+        interface.warm(**options)
+    events = [line.partition("audit ")[2].partition(" {'")[0] for line in logged if "] audit " in line]
+    assert len(events) == 1
+    return events[0]
+
+
+def test_the_audit_line_says_who_asked_from_where_for_whom_and_what_came_out(interface: Interface) -> None:
+    line = audited(interface, headers={"X-Request-ID": "abc.1"})
+    assert line.startswith(
+        'request="POST /warm" outcome="success" status=200 admin="web" from="127.0.0.1" '
+        'jid="juliet@example.org/a<b" ms='
+    )
+    assert ' id="abc.1"' in line
+    line = audited(interface, data={"jid": "Admin@example.org"})
+    assert 'outcome="policy" status=403 admin="web"' in line and 'jid="admin@example.org"' in line
+    line = audited(interface, auth=("web", "wrong"))
+    assert 'outcome="unauthorized" status=401 admin="web"' in line and "jid=null" in line
+    line = audited(interface, auth=("somebody", "wrong"))
+    assert "admin=null" in line and "somebody" not in line
+    assert interface.told == ["success", "policy", "unauthorized", "unauthorized"]
+
+
+def test_an_audit_line_is_one_line_of_bounded_length_whatever_comes(interface: Interface) -> None:
+    long = 'juliet@example.org/\u266b"\\' + "y" * 900
+    line = audited(interface, json={"jid": long, "nonsense": "1"}, headers={"X-Request-ID": "a b\tc"})
+    assert 'outcome="field"' in line and "jid=null" in line and 'id="a b' not in line
+    interface.warmer.outcome = StoreError("x")
+    line = audited(interface, json={"jid": long})
+    assert line.isascii() and line.isprintable() and len(line) < 800
+    assert 'jid="juliet@example.org/\\u266b\\"\\\\yyy' in line
+
+
+def test_a_caller_who_hangs_up_is_in_the_audit_too(interface: Interface) -> None:
+    with logging() as logged:
+        unanswered(interface).processingFailed(Failure(ConnectionDone()))
+    assert interface.told == ["hung-up"] and 'outcome="hung-up" status=null' in logged[0]
+
+
+def test_who_a_trusted_proxy_speaks_for_is_in_the_audit(interface: Interface) -> None:
+    assert 'from="127.0.0.1"' in audited(interface, headers={"X-Forwarded-For": "203.0.113.9"})
+
+
+def credentials(interface: Interface, accept: str = "application/json", **options: Any) -> Any:
+    options.setdefault("data", {"jid": "Juliet@Example.org/balcony"})
+    return interface.request("POST", "/credentials", headers={"Accept": accept}, **options)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html, application/json;q=0.1", "application/*"])
+def test_a_credential_is_the_jid_a_one_time_password_and_its_lifetime(interface: Interface, accept: str) -> None:
+    response = credentials(interface, accept)
+    assert response.code == 200 and header(response, "Content-Type") == "application/json"
+    expected = {"jid": "juliet@example.org/balcony", "password": MINTED.text, "expires_in": 30}
+    assert json.loads(response.text_now) == expected
+    assert header(response, "Cache-Control") == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "what"),
+    [
+        ({"accept": "text/html"}, 406, "Not Acceptable"),
+        ({"accept": "application/json;q=0"}, 406, "406"),
+        ({"auth": ("web", "wrong")}, 401, "unauthorized"),
+        ({"data": {"jid": "admin@example.org"}}, 403, "policy"),
+        ({"data": {"jid": "juliet@example.org", "wait": "5"}}, 400, '"field": "wait"'),
+        ({"data": {"jid": "juliet@example.org", "password": "x"}}, 400, '"field": "password"'),
+        ({"data": {}}, 400, '"field": "jid"'),
+    ],
+)
+def test_a_credential_is_refused(interface: Interface, options: dict[str, Any], status: int, what: str) -> None:
+    response = credentials(interface, **options)
+    assert response.code == status and what in response.text_now
+    assert interface.warmer.minted_for == []
+
+
+def test_no_credential_for_an_unsafe_host(interface: Interface) -> None:
+    interface.warmer.outcome = UnsafeHost("example.org")
+    response = credentials(interface)
+    assert response.code == 503 and "auth_use_cache: false" in response.text_now
+
+
+def test_a_credential_is_only_there_to_be_posted_for(interface: Interface) -> None:
+    response = interface.request("GET", "/credentials")
+    assert response.code == 405 and header(response, "Allow") == "POST"
+
+
+def test_too_many_failures_are_429(interface: Interface) -> None:
+    interface.warmer.outcome = TooManyFailures(41.2)
+    response = interface.warm()
+    assert response.code == 429 and header(response, "Retry-After") == "42"
+    assert json.loads(response.text_now)["type"] == "urn:warmside:too-many-failures"
+
+
+def test_ready_tells_of_each_part(interface: Interface) -> None:
+    response = interface.request("GET", "/ready", auth=None)
+    assert response.code == 200
+    assert json.loads(response.text_now) == {"status": "ready", "store": "ok", "connection_manager": "ok"}
+    interface.parts["connection_manager"] = "unreachable"
+    response = interface.request("GET", "/ready", auth=None)
+    assert response.code == 503 and json.loads(response.text_now)["connection_manager"] == "unreachable"
+
+
+def test_metrics_are_for_anyone(interface: Interface) -> None:
+    response = interface.request("GET", "/metrics", auth=None)
+    assert response.code == 200 and response.text_now == "warmside_x 1\n"
+    assert str(header(response, "Content-Type")).startswith("text/plain; version=0.0.4")

@@ -28,6 +28,9 @@ MOST_ATTEMPTS = 10
 Receive = Callable[[int, int, bytes], list[Request] | None]
 """Takes a response (rid, status, body); gives the requests to send next."""
 
+Observe = Callable[[str, float], None]
+"""Is told of each step of a login that was done, and how many seconds it took."""
+
 RunWork = Callable[[Callable[[], bytes]], Awaitable[bytes]]
 """Runs a function off the reactor's thread."""
 
@@ -46,7 +49,16 @@ class Driver:
     :param time_to_clean_up: seconds that `close` may take.
     """
 
-    def __init__(self, reactor: Any, lane: Lane, login: Login, run_work: RunWork, time_to_clean_up: float) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        lane: Lane,
+        login: Login,
+        run_work: RunWork,
+        time_to_clean_up: float,
+        observe: Observe = lambda step, seconds: None,
+    ) -> None:
+        self._observe = observe
         self._time_to_clean_up = time_to_clean_up
         self._round_trip = 0.0
         self._reactor = reactor
@@ -67,7 +79,8 @@ class Driver:
 
         :raises BoshError: the login failed; its ``step`` says at what. `close` is to be called then.
         """
-        started = self._reactor.seconds()
+        started = since = self._reactor.seconds()
+        step = self._login.step
         try:
             self._send_all(self._login.start())
             while not self._login.done:
@@ -77,6 +90,10 @@ class Driver:
                 rid, answer = await self._answers.get()
                 self._round_trip = self._round_trip or self._reactor.seconds() - started
                 self._send_all(self._take(rid, answer, self._login.receive))
+                if self._login.step != step or self._login.done:
+                    now = self._reactor.seconds()
+                    self._observe(step, now - since)
+                    step, since = self._login.step, now
         except BoshError as error:
             error.step = self._login.step
             if isinstance(error, Terminated) and error.condition == "item-not-found" and not self.session.created:

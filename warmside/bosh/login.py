@@ -56,6 +56,7 @@ class Login:
         self._to_send: list[Element] = []
         self._offered = False
         self._authenticated = False
+        self._refused = False
         self._restarted = False
         self._restarted_features = False
         self._bind_sent = False
@@ -69,6 +70,16 @@ class Login:
         if self._only_authenticate:
             return self._authenticated
         return self.jid is not None and not self.session.outstanding and not self._fence_answers_due
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the server has accepted the credentials."""
+        return self._authenticated
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has refused to authenticate the user."""
+        return self._refused
 
     def start(self) -> list[Request]:
         """The first request. A one-time password can only use PLAIN, so its ``<auth/>`` goes along."""
@@ -140,6 +151,7 @@ class Login:
             self._authenticated = True
             self.step = "stream restart"
         elif name == "failure":
+            self._refused = True
             condition = condition_in(element)
             if condition in WRONG_CREDENTIALS:
                 raise Refused("the server refused the password", condition)

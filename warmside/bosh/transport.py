@@ -5,7 +5,7 @@ for each other in a circle. Nothing here looks into a body.
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +60,19 @@ class Manager:
     :param url: its address, http or https.
     :param connections: hard maximum of open connections.
     :param ca_file: PEM file of the certificate authority for https; the system's if ``None``.
+    :param tell: is told by how much the number of reserved connections changes.
     """
 
-    def __init__(self, reactor: Any, url: str, connections: int, ca_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        connections: int,
+        ca_file: Path | None = None,
+        tell: Callable[[int], None] = lambda change: None,
+    ) -> None:
         self.url = url
+        self._tell = tell
         self.connections = connections
         self.in_use = 0
         self._url = PreparedURL(url)
@@ -98,12 +107,22 @@ class Manager:
             self._waiting.append((count, turn))
             await turn
         else:
-            self.in_use += count
+            self._change(count)
         try:
             yield Lane(self, count, address)
         finally:
-            self.in_use -= count
+            self._change(-count)
             self._next()
+
+    async def look(self) -> None:
+        """See whether the manager answers, without opening a session: by an empty request, which it refuses.
+
+        :raises BoshError: it can't be reached, or answers that it is broken.
+        """
+        async with self.reserve(1) as lane:
+            response = await lane.post(b"")
+        if response.status >= 500:
+            raise Unreachable(f"the connection manager answered with status {response.status}")
 
     def post(self, body: bytes, headers: Headers) -> "Deferred[Response]":
         """Send one request.
@@ -132,8 +151,12 @@ class Manager:
         """Let in whoever waits, in order; a wide login is not overtaken by narrow ones."""
         while self._waiting and self.in_use + self._waiting[0][0] <= self.connections:
             count, turn = self._waiting.popleft()
-            self.in_use += count
+            self._change(count)
             turn.callback(None)
+
+    def _change(self, count: int) -> None:
+        self.in_use += count
+        self._tell(count)
 
     def _give_up(self, cancelled: "Deferred[None]") -> None:
         self._waiting = deque(entry for entry in self._waiting if entry[1] is not cancelled)

@@ -17,8 +17,17 @@ Answer = bool | Deferred[bool]
 """Yes or no, at once or later. At once costs nothing, and most answers are known at once."""
 
 
+class AuthorityDown(Exception):
+    """An authority can't answer now. Whoever raises it has logged why; the question is refused."""
+
+
 class IAuthority(Protocol):
-    """Answers the questions of ejabberd's extauth protocol. User and host are prepared."""
+    """Answers the questions of ejabberd's extauth protocol.
+
+    User and host are prepared; passwords are bytes, since nothing guarantees UTF-8. A Deferred has to
+    fire before ejabberd's 30 seconds are over. Whoever can't answer now raises `AuthorityDown`, or fires
+    with it.
+    """
 
     def auth(self, user: str, host: str, password: bytes) -> Answer:
         """Whether the password is right."""
@@ -38,9 +47,51 @@ class IAuthority(Protocol):
     def removeuser3(self, user: str, host: str, password: bytes) -> Answer:
         """Remove an account if the password is right; whether that was done."""
 
+    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
+        """Whether the client's certificate is this user's."""
+
+    def close(self) -> "Deferred[None] | None":
+        """Let go of whatever it has; called once, when the service stops."""
+
+
+class Authority:
+    """Says no to everything: what answers while the service can't, and a base for authorities of one's own."""
+
+    def auth(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.auth`."""
+        return False
+
+    def isuser(self, user: str, host: str) -> Answer:
+        """See `IAuthority.isuser`."""
+        return False
+
+    def setpass(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.setpass`."""
+        return False
+
+    def tryregister(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.tryregister`."""
+        return False
+
+    def removeuser(self, user: str, host: str) -> Answer:
+        """See `IAuthority.removeuser`."""
+        return False
+
+    def removeuser3(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.removeuser3`."""
+        return False
+
+    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
+        """See `IAuthority.certauth`."""
+        return False
+
+    def close(self) -> "Deferred[None] | None":
+        """See `IAuthority.close`."""
+        return None
+
 
 def ask(authority: IAuthority, question: Question) -> Answer:
-    """Put a question to an authority; ``certauth`` is refused, since nobody here knows certificates."""
+    """Put a question to an authority."""
     user, host, secret = question.user, question.host, question.secret
     match question.operation:
         case "auth":
@@ -55,38 +106,24 @@ def ask(authority: IAuthority, question: Question) -> Answer:
             return authority.removeuser(user, host)
         case "removeuser3":
             return authority.removeuser3(user, host, secret)
-    return False
+        case "certauth":
+            return authority.certauth(user, host, secret)
+    raise AssertionError("Question.parse knows no other operation")
 
 
-class UsersAuthority:
+class UsersAuthority(Authority):
     """The end of the chain when nobody else knows users: there are no passwords, and `Users` says who exists."""
 
     def __init__(self, users: Users) -> None:
         self._users = users
 
-    def auth(self, user: str, host: str, password: bytes) -> bool:
-        """Nobody has a password here."""
-        return False
-
     def isuser(self, user: str, host: str) -> bool:
         """Whoever `Users` says exists."""
         return self._users.exists(f"{user}@{host}")
 
-    def setpass(self, user: str, host: str, password: bytes) -> bool:
-        """Refused: there is nowhere to keep a password."""
-        return False
-
-    def tryregister(self, user: str, host: str, password: bytes) -> bool:
-        """Refused: users come from the web application."""
-        return False
-
     def removeuser(self, user: str, host: str) -> bool:
         """Forget the user; whether he was known."""
         return self._users.forget(f"{user}@{host}")
-
-    def removeuser3(self, user: str, host: str, password: bytes) -> bool:
-        """Refused: no password is right."""
-        return False
 
 
 class OneTimeAuthority:
@@ -129,9 +166,32 @@ class OneTimeAuthority:
 
         return answered.addCallback(then)
 
+    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
+        """Passed on unless it looks like a one-time password."""
+        return False if has_prefix(certificate) else self._next.certauth(user, host, certificate)
+
+    def close(self) -> "Deferred[None] | None":
+        """Closes the next authority."""
+        return self._next.close()
+
     def _revoke_then(self, user: str, host: str, proceed: Callable[[], Answer]) -> Answer:
         revoked = Deferred.fromCoroutine(self._store.revoke_all(f"{user}@{host}"))
         return revoked.addCallback(lambda _: proceed())
+
+
+class OnlyAsking(Authority):
+    """Answers ``auth`` and ``isuser`` alone: for peers of whom nothing is known but that they are on this machine."""
+
+    def __init__(self, authority: IAuthority) -> None:
+        self._authority = authority
+
+    def auth(self, user: str, host: str, password: bytes) -> Answer:
+        """Passed on."""
+        return self._authority.auth(user, host, password)
+
+    def isuser(self, user: str, host: str) -> Answer:
+        """Passed on."""
+        return self._authority.isuser(user, host)
 
 
 def _later(answer: Answer) -> "Deferred[bool]":
@@ -140,18 +200,3 @@ def _later(answer: Answer) -> "Deferred[bool]":
     known: Deferred[bool] = Deferred()
     known.callback(answer)
     return known
-
-
-class RefusingAuthority:
-    """Says no to everything: what answers while the service can't."""
-
-    def auth(self, user: str, host: str, password: bytes) -> bool:
-        """No."""
-        return False
-
-    def isuser(self, user: str, host: str) -> bool:
-        """No."""
-        return False
-
-    setpass = tryregister = removeuser3 = auth
-    removeuser = isuser

@@ -14,13 +14,24 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from warmside.extauth.authorities import Answer, IAuthority, ask
+from warmside.extauth.authorities import Answer, AuthorityDown, IAuthority, ask
 from warmside.extauth.questions import MalformedQuestion, Question
 from warmside.onetime import StoreError
+
+
+def call_later(seconds: float, call: Callable[[], object]) -> Any:
+    """The reactor's ``callLater``; the reactor is imported when it is needed, for there may be another one."""
+    from twisted.internet import reactor
+
+    clock: Any = reactor
+    return clock.callLater(seconds, call)
+
 
 YES = b"\x00\x02\x00\x01"
 NO = b"\x00\x02\x00\x00"
 
+ANSWER_TIME = 25.0
+"""Seconds after which a question is refused, whatever its authority is waiting for; ejabberd waits 30."""
 MOST_WAITING = 1 << 18
 """Bytes of questions that may wait behind one that is being answered; then reading stops."""
 
@@ -30,9 +41,11 @@ class ExtauthProtocol(Int16StringReceiver):
     """Answers the questions that arrive on its transport.
 
     :param authority: gives the authority to ask; called for each question, because what answers
-        changes when the service comes to life or fails.
+        changes when the service comes to life or fails. ``None`` answers nothing any more: the process
+        ends, and ejabberd asks another one.
     :param ended: called when no more questions come; what was asked is still answered.
     :param lost: called once, when the last answer is written or can't be.
+    :param count: is told each question's operation (empty if it was malformed) and whether it got a yes.
     """
 
     log = Logger()
@@ -41,11 +54,14 @@ class ExtauthProtocol(Int16StringReceiver):
 
     def __init__(
         self,
-        authority: Callable[[], IAuthority],
+        authority: Callable[[], IAuthority | None],
         ended: Callable[[], None] = lambda: None,
         lost: Callable[[], None] = lambda: None,
+        count: Callable[[str, bool], None] = lambda operation, yes: None,
     ) -> None:
         self._authority = authority
+        self._count = count
+        self._operation = ""
         self._ended = ended
         self._lost = lost
         self._reading_stopped = False
@@ -54,8 +70,17 @@ class ExtauthProtocol(Int16StringReceiver):
 
     def stringReceived(self, string: bytes) -> None:
         """Answer one question; while its answer is awaited, later ones wait."""
+        authority = self._authority()
+        if authority is None:
+            self._fall_silent()
+            return
+        self._operation = ""
         try:
-            answer = ask(self._authority(), Question.parse(string))
+            question = Question.parse(string)
+            self._operation = question.operation
+            answer = ask(authority, question)
+        except AuthorityDown:
+            answer = False
         except MalformedQuestion as error:
             self.log.warn("a malformed question was refused: {reason}", reason=str(error))
             answer = False
@@ -74,6 +99,11 @@ class ExtauthProtocol(Int16StringReceiver):
             self._reading_stopped = True
             self.transport.pauseProducing()
 
+    def finish(self) -> None:
+        """Read no further question; close when the last one is answered."""
+        self.transport.pauseProducing()
+        self.readConnectionLost()
+
     def readConnectionLost(self) -> None:
         """The other side asks nothing more: close when its last question is answered."""
         self._no_more_questions_come()
@@ -86,6 +116,10 @@ class ExtauthProtocol(Int16StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The stream is closed both ways."""
         self._no_more_answers()
+
+    def _fall_silent(self) -> None:
+        self._over = self.paused = True
+        self.transport.pauseProducing()
 
     def _no_more_answers(self) -> None:
         if not self._over:
@@ -117,8 +151,13 @@ class ExtauthProtocol(Int16StringReceiver):
 
         answer.addBoth(done)
         self.paused = not answered
+        if self.paused:
+            timer = call_later(ANSWER_TIME, answer.cancel)
+            answer.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
     def _log_failure(self, failure: Failure) -> None:
+        if failure.check(AuthorityDown):
+            return
         if failure.check(StoreError):
             self.log.error("a question was refused: {reason}", reason=failure.getErrorMessage())
         else:
@@ -133,4 +172,6 @@ class ExtauthProtocol(Int16StringReceiver):
         self._close_if_done()
 
     def _say(self, answer: Answer) -> None:
-        self.transport.write(YES if answer is True else NO)
+        yes = answer is True
+        self._count(self._operation, yes)
+        self.transport.write(YES if yes else NO)

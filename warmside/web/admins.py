@@ -1,4 +1,4 @@
-"""Who is an admin: a file of ``NAME:HASH`` lines, behind Twisted Cred.
+"""Who is an admin: a file of ``NAME:HASH`` lines, or accounts of ejabberd's, behind Twisted Cred.
 
 bcrypt takes a quarter of a second by design, so it runs on one thread of low priority with a
 bounded queue; a password that was right is remembered by a keyed digest, in memory.
@@ -10,7 +10,7 @@ import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,25 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from zope.interface import Interface, implementer
 
-from warmside.folders import writable_by_others
+from warmside.jids import InvalidJID, prepare
 from warmside.onetime import has_prefix
+from warmside.sharing import Shared
+from warmside.watched import FileRefused, WatchedFile, read_guarded
+from warmside.web.limits import Slowdown
 
 HASH = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
 MOST_PASSWORD = 72
 """Bytes of a password that bcrypt looks at."""
 MOST_FILE = 1 << 20
 MOST_REMEMBERED = 1000
+ACCOUNT_REMEMBERED = 60.0
+"""Seconds for which the password of an ejabberd account that was right is not asked about again."""
+NOBODYS_HASH = b"$2b$12$pnF/Wh3ClMGxDwrt/eh21u7WiVx4HHg5s60Fj5Sk9H0uF0C/lsl7S"
+"""Takes as long to check as an admin's; no password is known to have it."""
 MOST_WAITING = 16
 """Passwords that may wait for bcrypt; one more is turned away."""
-
-
-class AdminsError(Exception):
-    """The admins file can't be used. The message says why, and shows no hash."""
 
 
 class Overloaded(Exception):
@@ -65,79 +67,36 @@ class AdminRealm:
         return IAdmin, Admin(avatar_id.decode()), lambda: None
 
 
-def read_admins(path: Path) -> dict[str, bytes]:
+def read_admins(path: Path, reserved: Collection[str] = ()) -> dict[str, bytes]:
     """Names and hashes of an admins file; empty lines and lines that begin with # are skipped.
 
-    :raises AdminsError: it can't be read, others may write to it, or a line is no ``NAME:HASH``.
+    :param reserved: names that can't be in it, because ejabberd's accounts have them.
+    :raises FileRefused: it can't be read, others may write to it, or a line is no ``NAME:HASH``.
     """
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if status.st_uid not in (0, os.geteuid()):
-                raise AdminsError("it belongs neither to root nor to the user that warmside runs as")
-            if writable_by_others(status):
-                raise AdminsError(f"others than its owner may write to it: chmod go-w {path}")
-            text = file.read(MOST_FILE + 1).decode()
-    except OSError as error:
-        raise AdminsError(f"it can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise AdminsError("it is not UTF-8") from None
-    if len(text) > MOST_FILE:
-        raise AdminsError("it is far too long")
     admins: dict[str, bytes] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_guarded(path, MOST_FILE).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         name, colon, hashed = line.partition(":")
         if not name or not colon or not HASH.fullmatch(hashed):
-            raise AdminsError(f"line {number} is not NAME:HASH with a bcrypt hash of cost 4 to 16")
+            raise FileRefused(f"line {number} is not NAME:HASH with a bcrypt hash of cost 4 to 16")
         if name in admins:
-            raise AdminsError(f"line {number} has a name that was there before")
+            raise FileRefused(f"line {number} has a name that was there before")
+        if account_name(name) in reserved:
+            raise FileRefused(f"line {number} has a name that is in admins.accounts, too")
         admins[name] = hashed.encode("ascii")
     if not admins:
-        raise AdminsError("there is nobody in it: `warmside hash-password NAME` prints a line for it")
+        raise FileRefused("there is nobody in it: `warmside hash-password NAME` prints a line for it")
     return admins
 
 
-class AdminsFile:
-    """The admins of a file, which is read again when it changes; a broken new content changes nothing.
-
-    :raises AdminsError: the file is broken now.
-    """
-
-    log = Logger()
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = self._stamp()
-        self._admins = read_admins(path)
-
-    def hash_of(self, name: str) -> tuple[bytes, bool]:
-        """The hash of an admin's password, and ``True``.
-
-        For a name that nobody has, some admin's hash and ``False``: it takes as long to check.
-        """
-        if self._stamp() != self._seen:
-            self.reload()
-        hashed = self._admins.get(name)
-        return (next(iter(self._admins.values())), False) if hashed is None else (hashed, True)
-
-    def reload(self) -> None:
-        """Read the file again."""
-        self._seen = self._stamp()
-        try:
-            self._admins = read_admins(self._path)
-            self.log.info("{path}: read again, {count} admins", path=str(self._path), count=len(self._admins))
-        except AdminsError as error:
-            self.log.error("{path}: {reason}; its old content stays in force", path=str(self._path), reason=str(error))
-
-    def _stamp(self) -> tuple[int, ...]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return ()
-        return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid)
+def account_name(name: str) -> str:
+    """A name as ``admins.accounts`` has it: prepared if it is a JID."""
+    try:
+        return prepare(name).userhost() if "@" in name and "/" not in name else name
+    except InvalidJID:
+        return name
 
 
 class Bcrypt:
@@ -182,37 +141,102 @@ class Bcrypt:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+@implementer(IUsernamePassword)
+class AddressedPassword:
+    """What a request says of its sender, and the address that a failure counts for."""
+
+    def __init__(self, username: bytes, password: bytes, address: str) -> None:
+        self.username = username
+        self.password = password
+        self.address = address
+
+    def checkPassword(self, password: bytes) -> bool:
+        """See `IUsernamePassword`; there is no password in clear to compare with."""
+        return False
+
+
 @implementer(ICredentialsChecker)
-class FileChecker:
-    """Cred's checker over an `AdminsFile`."""
+class AdminChecker:
+    """Cred's checker: asks the admins file, or ejabberd for its accounts, and remembers what was right.
+
+    :param file: the admins file, if there is one.
+    :param accounts: prepared bare JIDs of ejabberd's accounts.
+    :param check_account: asks ejabberd; raises `TooManyFailures` and whatever keeps it from asking.
+    :param look: is told of names that look like accounts and are none; raises `TooManyFailures`.
+    """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, admins: AdminsFile, bcrypt_pool: Bcrypt) -> None:
-        self._admins = admins
+    def __init__(
+        self,
+        reactor: Any,
+        file: WatchedFile[dict[str, bytes]] | None,
+        accounts: Collection[str],
+        check_account: Callable[[str, str], Awaitable[bool]],
+        look: Callable[[str], Awaitable[None]],
+        bcrypt_pool: Bcrypt,
+        slowdown: Slowdown,
+    ) -> None:
+        self._reactor = reactor
+        self._file = file
+        self._accounts = accounts
+        self._check_account = check_account
+        self._look = look
         self._bcrypt = bcrypt_pool
+        self._slowdown = slowdown
         self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._checks: Shared[bytes, bool] = Shared()
+
+    def knows(self, name: str) -> bool:
+        """Whether there is an admin of this name."""
+        return name in self._accounts or (self._file is not None and name in self._file.content)
 
     def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
-        """See `ICredentialsChecker`."""
-        return Deferred.fromCoroutine(self._check(credentials.username, credentials.password))
+        """See `ICredentialsChecker`.
 
-    async def _check(self, username: bytes, password: bytes) -> bytes | tuple[()]:
-        if has_prefix(password):
-            raise UnauthorizedLogin  # one-time passwords are never an admin's, whatever the file says
-        hashed, known = self._admins.hash_of(username.decode("utf-8", "replace"))
-        remembered = self._digest(username, password, hashed)
-        if remembered in self._right:
+        :raises UnauthorizedLogin: name or password is wrong.
+        :raises TooManyFailures: and that too often.
+        :raises Overloaded: too many passwords wait to be checked.
+        """
+        return Deferred.fromCoroutine(self._check(credentials))
+
+    async def _check(self, credentials: AddressedPassword) -> bytes | tuple[()]:
+        since = self._reactor.seconds()
+        name, password = account_name(credentials.username.decode("utf-8", "replace")), credentials.password
+        hashed, known = self._hash_of(name)
+        remembered = self._digest(name.encode(), password, hashed)
+        if self._right.get(remembered, 0.0) > since:
             self._right.move_to_end(remembered)
-            return username
-        right = await self._bcrypt.check(password, hashed)
-        if not (right and known):
+            return name.encode()
+        async with self._slowdown.check(credentials.address):
+            right = await self._checks.run(remembered, lambda: self._is_right(name, password, hashed, known))
+        if not right:
+            await self._slowdown.failed(credentials.address, since)
             raise UnauthorizedLogin
-        self._right[remembered] = None
+        self._right[remembered] = since + ACCOUNT_REMEMBERED if name in self._accounts else float("inf")
         while len(self._right) > MOST_REMEMBERED:
             self._right.popitem(last=False)
-        return username
+        return name.encode()
+
+    async def _is_right(self, name: str, password: bytes, hashed: bytes, known: bool) -> bool:
+        """Whoever is wrong has waited for bcrypt, be there such an admin or not."""
+        one_time = has_prefix(password)  # never an admin's, whatever the file or ejabberd says
+        if name in self._accounts and not one_time:
+            if _is_text(password) and await self._check_account(name, password.decode()):
+                return True
+        elif self._accounts and not known and "@" in name:
+            await self._look(name)
+        return await self._bcrypt.check(password, hashed) and known and not one_time
+
+    def _hash_of(self, name: str) -> tuple[bytes, bool]:
+        """The hash of an admin's password, and ``True``.
+
+        For a name that the file does not have, some hash and ``False``: it takes as long to check.
+        """
+        admins = self._file.content if self._file is not None else {}
+        hashed = admins.get(name)
+        return (next(iter(admins.values()), NOBODYS_HASH), False) if hashed is None else (hashed, True)
 
     def _digest(self, username: bytes, password: bytes, hashed: bytes) -> bytes:
         """Keyed, and with the hash in it, so that a changed hash forgets the old password."""
@@ -220,6 +244,14 @@ class FileChecker:
         for part in (username, password, hashed):
             digest.update(len(part).to_bytes(4, "big") + part)
         return digest.digest()
+
+
+def _is_text(password: bytes) -> bool:
+    """Whether a password can be one of an ejabberd account's."""
+    try:
+        return bool(password) and "\0" not in password.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _lower_priority() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from warmside.jids import InvalidJID, prepare
+from warmside.jids import JID, InvalidJID, prepare
 from warmside.onetime import has_prefix
 from warmside.warm import Wish
 
@@ -138,13 +138,7 @@ def read_wish(fields: dict[str, Any]) -> Wish:
     :raises FieldError: one of them is missing, malformed, doubled or unknown.
     """
     reader = Reader(fields)
-    text = reader.text("jid")
-    if text is None:
-        raise FieldError("jid", "it is missing: give the JID of the user, local@host")
-    try:
-        jid = prepare(text)
-    except InvalidJID as error:
-        raise FieldError("jid", str(error)) from None
+    jid = _jid(reader)
     wish = Wish(
         jid,
         password=_password(reader),
@@ -159,6 +153,27 @@ def read_wish(fields: dict[str, Any]) -> Wish:
     )
     reader.finish()
     return wish
+
+
+def read_jid_alone(fields: dict[str, Any]) -> JID:
+    """The one field of ``POST /credentials``.
+
+    :raises FieldError: it is missing or malformed, or there are others.
+    """
+    reader = Reader(fields)
+    jid = _jid(reader)
+    reader.finish()
+    return jid
+
+
+def _jid(reader: Reader) -> JID:
+    text = reader.text("jid")
+    if text is None:
+        raise FieldError("jid", "it is missing: give the JID of the user, local@host")
+    try:
+        return prepare(text)
+    except InvalidJID as error:
+        raise FieldError("jid", str(error)) from None
 
 
 def _password(reader: Reader) -> str | None:

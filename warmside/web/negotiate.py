@@ -51,6 +51,18 @@ def choose(accept: Iterable[str]) -> Form | None:
     return best
 
 
+def accepts_json(accept: Iterable[str]) -> bool:
+    """Whether a reply in JSON is acceptable, be it liked best or not."""
+    weights: dict[str, float] = {}
+    for text in [part for value in accept for part in value.split(",") if part.strip()][:MOST_RANGES]:
+        name, *parameters = (piece.strip().lower() for piece in text.split(";"))
+        weights.setdefault(name, _weight(parameters))
+    for name in ("application/json", "application/*", "*/*"):
+        if name in weights:
+            return weights[name] > 0
+    return not weights
+
+
 def _form(name: str, weights: dict[str, float]) -> tuple[Form | None, int]:
     """What a media range gives, and how exactly it names it. A wildcard gives the first type not excluded."""
     if name in TYPES:

@@ -4,7 +4,8 @@ Errors are types with facts in them everywhere else; here they become text.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -18,24 +19,62 @@ from warmside.failures import (
     Refused,
     StoreError,
     TimedOut,
+    TooManyFailures,
     Unreachable,
     UnsafeHost,
 )
+from warmside.jids import JID
+from warmside.onetime import OneTimePassword
 from warmside.warm import WarmSession
 from warmside.web import xhtml
 from warmside.web.negotiate import Form
+
+PROBLEMS = {
+    "malformed": 400,
+    "query": 400,
+    "body": 400,
+    "field": 400,
+    "unauthorized": 401,
+    "foreign-origin": 403,
+    "policy": 403,
+    "password-refused": 403,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "not-acceptable": 406,
+    "too-slow": 408,
+    "too-large": 413,
+    "too-many-fields": 413,
+    "unsupported-type": 415,
+    "too-many-failures": 429,
+    "header-too-large": 431,
+    "internal": 500,
+    "login-failed": 502,
+    "otp-not-asked": 502,
+    "otp-refused": 502,
+    "banned": 503,
+    "busy": 503,
+    "store": 503,
+    "unreachable": 503,
+    "unsafe-host": 503,
+    "timeout": 504,
+}
+"""Every kind of problem, by the last part of its type ``urn:warmside:NAME``, and its status."""
 
 PHRASES = {413: "Content Too Large", 431: "Request Header Fields Too Large"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply that is ready to be sent."""
+    """A reply that is ready to be sent.
+
+    ``undelivered`` is called when the connection is reset before the caller can have read it.
+    """
 
     status: int
     content_type: str
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict)
+    undelivered: Callable[[], object] | None = None
 
     def all_headers(self, request_id: str) -> dict[str, str]:
         """The headers that every reply carries, and this one's own."""
@@ -54,15 +93,13 @@ class Reply:
 class Problem(Exception):
     """A reply other than 200.
 
-    :ivar name: the last part of the problem's type, ``urn:warmside:NAME``.
+    :ivar name: the last part of the problem's type, ``urn:warmside:NAME``; one of `PROBLEMS`.
     :ivar extra: further members of the JSON form, such as ``field`` or ``step``.
     """
 
-    def __init__(
-        self, status: int, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: str
-    ) -> None:
+    def __init__(self, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> None:
         super().__init__(detail)
-        self.status = status
+        self.status = PROBLEMS[name]
         self.name = name
         self.detail = detail
         self.headers = headers or {}
@@ -80,10 +117,16 @@ def success(session: WarmSession, form: Form) -> Reply:
         members = {name: getattr(session, name) for name in WarmSession.__dataclass_fields__}
         if session.roster is None:
             del members["roster"]
-        return _json(200, "application/json", members)
+        return json_reply(200, members)
     if form is Form.TEXT:
         return _text(200, f"{session.jid}\n{session.sid}\n{session.rid}\n")
     return page(200, form, xhtml.success(session))
+
+
+def credentials(jid: JID, minted: OneTimePassword, lifetime: float, undelivered: Callable[[], object]) -> Reply:
+    """The reply that hands a one-time password out."""
+    reply = json_reply(200, {"jid": jid.full(), "password": minted.text, "expires_in": lifetime})
+    return replace(reply, undelivered=undelivered)
 
 
 def problem(what: Problem, form: Form) -> Reply:
@@ -91,7 +134,7 @@ def problem(what: Problem, form: Form) -> Reply:
     title = phrase(what.status)
     if form is Form.JSON:
         members = {"type": f"urn:warmside:{what.name}", "title": title, "status": what.status, "detail": what.detail}
-        reply = _json(what.status, "application/problem+json", members | what.extra)
+        reply = json_reply(what.status, members | what.extra, "application/problem+json")
     elif form is Form.TEXT:
         reply = _text(what.status, f"{what.status} {title}: {what.detail}\n")
     else:
@@ -107,7 +150,8 @@ def page(status: int, form: Form, body: bytes) -> Reply:
     return Reply(status, content_type, body, {"Content-Security-Policy": policy})
 
 
-def _json(status: int, content_type: str, members: dict[str, Any]) -> Reply:
+def json_reply(status: int, members: dict[str, Any], content_type: str = "application/json") -> Reply:
+    """A reply with a JSON object."""
     return Reply(status, content_type, json.dumps(members, ensure_ascii=False).encode() + b"\n")
 
 
@@ -137,19 +181,21 @@ OTHERS = {
 def problem_for(error: Exception) -> Problem | None:
     """The problem that a failure of warming is to the caller; ``None`` if it is no such failure."""
     match error:
+        case TooManyFailures():
+            return Problem("too-many-failures", str(error), headers=_retry(error.retry_after))
         case StoreError():
-            return Problem(503, "store", str(error), headers=_retry(5))
+            return Problem("store", str(error), headers=_retry(5))
         case UnsafeHost():
             detail = (
                 f"ejabberd accepts a used password again for {error.host}, because its authentication cache is on: "
                 "set auth_use_cache: false for this host. Until then nothing is handed out for it"
             )
-            return Problem(503, "unsafe-host", detail, headers=_retry(10))
+            return Problem("unsafe-host", detail, headers=_retry(10))
         case OneTimeRefused():
             name, detail = OTHERS[error.leftover]
-            return Problem(502, name, detail, step=error.step)
+            return Problem(name, detail, step=error.step)
         case PauseTooLong():
-            return Problem(400, "field", f"attach_within: {error.seen}", field="attach_within")
+            return Problem("field", f"attach_within: {error.seen}", field="attach_within")
         case BoshError():
             return _bosh_problem(error)
     return None
@@ -159,20 +205,20 @@ def _bosh_problem(error: BoshError) -> Problem:
     step, seen = error.step, f"{error.seen} (at the step: {error.step})"
     match error:
         case Refused():
-            return Problem(403, "password-refused", "ejabberd refused the user's own password", step=step)
+            return Problem("password-refused", "ejabberd refused the user's own password", step=step)
         case Banned():
             detail = (
                 f"{seen}: most often mod_fail2ban has banned warmside's address after failed logins; "
                 "exempt loopback from it"
             )
-            return Problem(503, "banned", detail, headers=_retry(60), step=step)
+            return Problem("banned", detail, headers=_retry(60), step=step)
         case Busy():
-            return Problem(503, "busy", seen, headers=_retry(1), step=step)
+            return Problem("busy", seen, headers=_retry(1), step=step)
         case Unreachable():
-            return Problem(503, "unreachable", seen, headers=_retry(5), step=step)
+            return Problem("unreachable", seen, headers=_retry(5), step=step)
         case TimedOut():
-            return Problem(504, "timeout", seen, step=step)
-    return Problem(502, "login-failed", seen, step=step)
+            return Problem("timeout", seen, step=step)
+    return Problem("login-failed", seen, step=step)
 
 
 def _retry(seconds: int) -> dict[str, str]:

@@ -5,9 +5,11 @@ at most ten seconds, and there is a most of connections. What is refused gets a 
 """
 
 import re
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -30,10 +32,10 @@ IDLE_TIME = 60
 """Seconds for which a connection without a request is kept."""
 MOST_CONNECTIONS = 1000
 
-MALFORMED = Problem(400, "malformed", "this is not a well-formed HTTP request")
-TOO_SLOW = Problem(408, "too-slow", f"the request did not arrive within {REQUEST_TIME:g} seconds")
-TOO_LARGE = Problem(413, "too-large", f"the body is longer than {MAX_BODY} bytes")
-TOO_LONG_HEADER = Problem(431, "header-too-large", f"the header is longer than {MAX_HEADER} bytes")
+MALFORMED = Problem("malformed", "this is not a well-formed HTTP request")
+TOO_SLOW = Problem("too-slow", f"the request did not arrive within {REQUEST_TIME:g} seconds")
+TOO_LARGE = Problem("too-large", f"the body is longer than {MAX_BODY} bytes")
+TOO_LONG_HEADER = Problem("header-too-large", f"the header is longer than {MAX_HEADER} bytes")
 
 ABSOLUTE_FORM = re.compile(rb"^https?://[^/?]*", re.I)
 """How a request target begins that names the host, too (RFC 9112, 3.2.2)."""
@@ -41,6 +43,8 @@ ABSOLUTE_FORM = re.compile(rb"^https?://[^/?]*", re.I)
 
 class BoundedRequest(Request):
     """A request whose body is read into memory, up to the maximum, and never parsed for fields."""
+
+    _counting: Any
 
     def gotLength(self, length: int | None) -> None:
         """The header has been read; ``length`` is that of the body, ``None`` if it is chunked."""
@@ -64,7 +68,14 @@ class BoundedRequest(Request):
         self.uri = ABSOLUTE_FORM.sub(b"", path) or b"/"
         self.path = self.uri.partition(b"?")[0]
         self.args = {}
+        channel: Any = self.channel
+        self._counting = channel.site
+        self._counting.busy += 1
+        self.notifyFinish().addBoth(self._finished)
         self.process()  # type: ignore[no-untyped-call]
+
+    def _finished(self, _: object) -> None:
+        self._counting.busy -= 1
 
 
 class BoundedChannel(HTTPChannel):
@@ -80,6 +91,11 @@ class BoundedChannel(HTTPChannel):
     _header_size = 0
     _deadline: Any = None
     _refused = False
+    _reset: Callable[[], object] | None = None
+
+    def if_reset(self, call: Callable[[], object]) -> None:
+        """Have something called if the connection is reset before the next request: the reply was not read."""
+        self._reset = call
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first ones of a request start its clock."""
@@ -113,6 +129,7 @@ class BoundedChannel(HTTPChannel):
         if self._refused:
             return
         self._stop_clock()
+        self._reset = None
         self._header_size = 0
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
@@ -120,6 +137,8 @@ class BoundedChannel(HTTPChannel):
         """The peer, or we, closed the connection."""
         self._stop_clock()
         self.site.connections -= 1
+        if self._reset is not None and not reason.check(ConnectionDone):
+            self._reset()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def refuse(self, problem: Problem) -> None:
@@ -163,6 +182,8 @@ class BoundedSite(Site):
             root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor
         )
         self.connections = 0
+        self.busy = 0
+        """How many requests are being answered."""
         self.noisy = False
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:

@@ -1,0 +1,64 @@
+"""The daemon's side of the relays: the extauth protocol on a socket."""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from warmside.extauth.authorities import IAuthority, OnlyAsking
+from warmside.extauth.protocol import ExtauthProtocol
+
+MOST_PEERS = 256
+
+
+class ExtauthFactory(Factory):
+    """Answers whoever connects.
+
+    :param authority: who answers.
+    :param only_asking: answer ``auth`` and ``isuser`` alone, as on a TCP port that any user of this
+        machine can connect to.
+    :param count: see `ExtauthProtocol`.
+    :param joined: called when a peer connects: it may be that ejabberd has started anew.
+    """
+
+    log = Logger()
+    noisy = False
+
+    def __init__(
+        self,
+        authority: IAuthority,
+        *,
+        only_asking: bool,
+        count: Callable[[str, bool], None],
+        joined: Callable[[], None],
+    ) -> None:
+        self._authority = OnlyAsking(authority) if only_asking else authority
+        self._count = count
+        self._joined = joined
+        self._peers: set[ExtauthProtocol] = set()
+
+    def buildProtocol(self, addr: "IAddress | None") -> ExtauthProtocol | None:
+        """A protocol for a new peer; none when there are too many."""
+        if len(self._peers) >= MOST_PEERS:
+            self.log.error("too many connections for extauth: one more was closed")
+            return None
+        protocol = _Peer(lambda: self._authority, count=self._count)
+        protocol.peers = self._peers
+        self._peers.add(protocol)
+        self._joined()
+        return protocol
+
+    def finish(self) -> None:
+        """Answer what was asked, and close."""
+        for peer in list(self._peers):
+            peer.finish()
+
+
+class _Peer(ExtauthProtocol):
+    peers: set[ExtauthProtocol]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.peers.discard(self)
+        super().connectionLost(reason)

@@ -1,0 +1,5 @@
+"""The description of the interface."""
+
+
+def description() -> dict[str, object]:
+    return {}
