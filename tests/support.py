@@ -10,8 +10,10 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 
-def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any]") -> Any:
+def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any] | bool") -> Any:
     """The result of something asynchronous that is there at once; its exception is raised."""
+    if isinstance(awaitable, bool):
+        return awaitable
     results: list[Any] = []
     deferred = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)
     deferred.addBoth(results.append)

@@ -139,9 +139,7 @@ class FakeManager(Resource):
         return body()
 
     def _verdict(self, bare: str, password: str) -> str:
-        answers: list[bool] = []
-        Deferred.fromCoroutine(self.store.redeem(bare, password.encode())).addCallback(answers.append)
-        if answers == [True]:
+        if self.store.redeem(bare, password.encode()):
             self.accepted.add(password)
         elif not (self.caching and password in self.accepted):
             return NOT_AUTHORIZED

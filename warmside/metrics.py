@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Upper bounds of the histograms' buckets."""
+EVENTS = ("minted", "redeemed", "refused", "revoked", "expired")
 OPERATIONS = ("auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3", "certauth", "")
 
 
@@ -42,9 +43,10 @@ class Metrics:
         self._steps = Histogram(
             "warmside_step_seconds", "Time for each step of warming.", ["step"], registry=registry, buckets=SECONDS
         )
-        self._passwords = Counter(
+        passwords = Counter(
             "warmside_one_time_passwords", "What became of one-time passwords.", ["event"], registry=registry
         )
+        self._passwords = {event: passwords.labels(event) for event in EVENTS}
         answers = Counter(
             "warmside_extauth_answers", "Answers to ejabberd.", ["operation", "answer"], registry=registry
         )
@@ -77,7 +79,7 @@ class Metrics:
 
     def password(self, event: str, number: int = 1) -> None:
         """One-time passwords were minted, redeemed, refused, revoked, or have expired."""
-        self._passwords.labels(event).inc(number)
+        self._passwords[event].inc(number)
 
     def answer(self, operation: str, yes: bool) -> None:
         """ejabberd got an answer."""

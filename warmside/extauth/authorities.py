@@ -136,7 +136,7 @@ class OneTimeAuthority:
     def auth(self, user: str, host: str, password: bytes) -> Answer:
         """Redeem a one-time password; pass on any other."""
         if has_prefix(password):
-            return Deferred.fromCoroutine(self._store.redeem(f"{user}@{host}", password))
+            return self._store.redeem(f"{user}@{host}", password)
         return self._next.auth(user, host, password)
 
     def isuser(self, user: str, host: str) -> Answer:

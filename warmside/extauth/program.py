@@ -185,7 +185,8 @@ class _Copy(ProcessProtocol):
         self._asked: _Asked | None = None
         self._received = b""
         self._why = ""
-        self._timer: Any = None
+        self._restart: Any = None
+        self._last_resort: Any = None
         self._closing: list[Deferred[None]] = []
 
     @property
@@ -195,7 +196,7 @@ class _Copy(ProcessProtocol):
 
     def start(self) -> None:
         """Start the process."""
-        self._timer = None
+        self._restart = None
         self._received, self._why = b"", ""
         try:
             self._authority.spawn(self)
@@ -242,24 +243,25 @@ class _Copy(ProcessProtocol):
     def end(self) -> "Deferred[None]":
         """End for good: by closing stdin, and by force if that is not enough."""
         ended: Deferred[None] = Deferred()
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._timer is not None or self.transport is None or self.transport.pid is None:
+        if self._restart is not None and self._restart.active():
+            self._restart.cancel()
+        if self.transport is None or self.transport.pid is None:
             ended.callback(None)
             return ended
+        if not self._closing:
+            self._last_resort = self._reactor.callLater(TIME_TO_END, self.kill, "was ended")
+            self.transport.closeStdin()
         self._closing.append(ended)
-        self._timer = self._reactor.callLater(TIME_TO_END, self.kill, "was ended")
-        self.transport.closeStdin()
         return ended
 
     def _start_again(self, why: str) -> None:
         self.running = False
         asked, self._asked = self._asked, None
         if self._closing:
-            if self._timer.active():
-                self._timer.cancel()
+            if self._last_resort.active():
+                self._last_resort.cancel()
         else:
-            self._timer = self._reactor.callLater(self.backoff, self.start)
+            self._restart = self._reactor.callLater(self.backoff, self.start)
         self._authority.ended(self, asked, why)
         self.backoff = min(2 * self.backoff, MOST_BACKOFF)
         for ended in self._closing:

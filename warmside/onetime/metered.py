@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
+
 from warmside.onetime.passwords import OneTimePassword
 from warmside.onetime.store import IStore, Leftover
 
@@ -22,9 +24,12 @@ class MeteredStore:
         self._tell("minted", 1)
         return password
 
-    async def redeem(self, bare: str, password: bytes) -> bool:
+    def redeem(self, bare: str, password: bytes) -> "bool | Deferred[bool]":
         """See `IStore.redeem`."""
-        redeemed = await self._store.redeem(bare, password)
+        redeemed = self._store.redeem(bare, password)
+        return redeemed.addCallback(self._redeemed) if isinstance(redeemed, Deferred) else self._redeemed(redeemed)
+
+    def _redeemed(self, redeemed: bool) -> bool:
         self._tell("redeemed" if redeemed else "refused", 1)
         return redeemed
 

@@ -3,6 +3,8 @@
 import enum
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
+
 from warmside.onetime.passwords import OneTimePassword
 
 
@@ -30,10 +32,11 @@ class IStore(Protocol):
     async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
         """Make a password for one bare JID that is valid once within ``lifetime``."""
 
-    async def redeem(self, bare: str, password: bytes) -> bool:
+    def redeem(self, bare: str, password: bytes) -> "bool | Deferred[bool]":
         """Say whether the password is valid for this JID, and make it invalid in the same step.
 
-        Asked for another JID it is neither valid nor used up.
+        Asked for another JID it is neither valid nor used up. ejabberd waits for this: a store that
+        can say it at once does, since a Deferred would cost more than the looking up.
         """
 
     async def revoke(self, password: OneTimePassword) -> Leftover:
