@@ -151,7 +151,7 @@ class Warmside:
                 authority,
                 only_asking=listening.examine(description).kind == "tcp",
                 count=parts.metrics.answer,
-                joined=self._warmer.guard.forget,
+                changed=self._warmer.guard.forget,
             )
             self._extauth.append(factory)
             await self._listen("extauth.listen", description, factory, private=True)

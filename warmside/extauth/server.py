@@ -20,7 +20,7 @@ class ExtauthFactory(Factory):
     :param only_asking: answer ``auth`` and ``isuser`` alone, as on a TCP port that any user of this
         machine can connect to.
     :param count: see `ExtauthProtocol`.
-    :param joined: called when a peer connects: it may be that ejabberd has started anew.
+    :param changed: called when a peer connects or goes: it may be that ejabberd starts anew.
     """
 
     log = Logger()
@@ -32,11 +32,11 @@ class ExtauthFactory(Factory):
         *,
         only_asking: bool,
         count: Callable[[str, bool], None],
-        joined: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         self._authority = OnlyAsking(authority) if only_asking else authority
         self._count = count
-        self._joined = joined
+        self._changed = changed
         self._peers: set[ExtauthProtocol] = set()
 
     def buildProtocol(self, addr: "IAddress | None") -> ExtauthProtocol | None:
@@ -45,10 +45,15 @@ class ExtauthFactory(Factory):
             self.log.error("too many connections for extauth: one more was closed")
             return None
         protocol = _Peer(lambda: self._authority, count=self._count)
-        protocol.peers = self._peers
+        protocol.factory = self
         self._peers.add(protocol)
-        self._joined()
+        self._changed()
         return protocol
+
+    def gone(self, peer: ExtauthProtocol) -> None:
+        """A peer has closed its connection."""
+        self._peers.discard(peer)
+        self._changed()
 
     def finish(self) -> None:
         """Answer what was asked, and close."""
@@ -57,8 +62,8 @@ class ExtauthFactory(Factory):
 
 
 class _Peer(ExtauthProtocol):
-    peers: set[ExtauthProtocol]
+    factory: ExtauthFactory
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.peers.discard(self)
+        self.factory.gone(self)
         super().connectionLost(reason)
