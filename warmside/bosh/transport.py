@@ -115,12 +115,12 @@ class Manager:
             self._next()
 
     async def look(self) -> None:
-        """See whether the manager answers, without opening a session: by an empty request, which it refuses.
+        """See whether the manager answers, without opening a session: by a request that is no XML, which it refuses.
 
         :raises BoshError: it can't be reached, or answers that it is broken.
         """
         async with self.reserve(1) as lane:
-            response = await lane.post(b"")
+            response = await lane.post(b"\n")
         if response.status >= 500:
             raise Unreachable(f"the connection manager answered with status {response.status}")
 

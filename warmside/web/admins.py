@@ -209,10 +209,14 @@ class AdminChecker:
         if self._right.get(remembered, 0.0) > since:
             self._right.move_to_end(remembered)
             return name.encode()
-        async with self._slowdown.check(credentials.address):
-            right = await self._checks.run(remembered, lambda: self._is_right(name, password, hashed, known))
-        if not right:
-            await self._slowdown.failed(credentials.address, since)
+        address = credentials.address
+
+        async def check() -> bool:
+            async with self._slowdown.check(address):
+                return await self._is_right(name, password, hashed, known)
+
+        if not await self._checks.run(remembered, check):
+            await self._slowdown.failed(address, since)
             raise UnauthorizedLogin
         self._right[remembered] = since + ACCOUNT_REMEMBERED if name in self._accounts else float("inf")
         while len(self._right) > MOST_REMEMBERED:

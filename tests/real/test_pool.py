@@ -1,0 +1,210 @@
+"""Several copies under one ejabberd: they are one service, and a copy that ends takes only its connections with it."""
+
+import http.client
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.extauth import programs
+from tests.real.boshclient import BoshClient, Refused
+from tests.real.parts import Reply, Server, basic, exchanged, until
+from tests.real.test_commands import Folder, Program
+from tests.real.test_warm import mint
+
+POOL = (
+    ("extauth_pool_size: 2", "extauth_pool_size: 4"),
+    ("hosts:\n  - example.org\n", "hosts:\n  - example.org\n  - example.net\n"),
+)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Four copies, two virtual hosts, and a program for ordinary passwords."""
+    folder = tmp_path_factory.mktemp("pool")
+    running = Server(folder, *POOL)
+    program = f"{sys.executable} {programs.__file__} {folder / 'asked'}"
+    sample = running.toml.read_text()
+    running.toml.write_text(exchanged(sample, ("[extauth]\n", f"[extauth]\nprogram = '{program}'\n")))
+    running.start()
+    until(lambda: copies_that_served(running) == 4)
+    yield running
+    running.stop()
+
+
+def outcome(call: Callable[[], Reply]) -> str:
+    """What a caller sees: a status, or that the connection was cut."""
+    try:
+        return str(call().status)
+    except (OSError, http.client.HTTPException):
+        return "cut"
+
+
+def test_one_time_passwords_work_beside_the_program_of_before(pool: Server) -> None:
+    for host in ("example.org", "example.net"):
+        client = BoshClient(pool.bosh, host).attach(pool.warm(jid=f"juliet@{host}", wait=1).json())
+        assert client.ping()
+        client.terminate()
+    client = BoshClient(pool.bosh)
+    client.log_in("romeo", "right")
+    client.terminate()
+    with pytest.raises(Refused, match="not-authorized"):
+        client.log_in("romeo", "wrong")
+    asked = (pool.folder / "asked").read_text()
+    assert "auth:romeo:example.org:wrong" in asked
+    assert "warmside-otp-" not in asked
+
+
+def test_who_exists_is_what_the_program_says(pool: Server) -> None:
+    assert [pool.command("check_account", user=user, host="example.org") for user in ("known1", "nobody")] == [0, 1]
+
+
+def test_all_copies_have_the_same_metrics(pool: Server) -> None:
+    def seen() -> float:
+        text = pool.request("GET", "/metrics").body.decode()
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return sum(sample.value for sample in families["warmside_warm"].samples if sample.name.endswith("_total"))
+
+    before = seen()
+    for number in range(10):
+        assert pool.warm(jid=f"user{number}@example.org").status == 200
+    assert [seen() for _ in range(10)] == [before + 10] * 10
+
+
+def test_all_copies_count_failures_together(pool: Server) -> None:
+    right = {"Authorization": basic()}
+    wrong = [{"Authorization": basic(password=f"wrong{number}")} for number in range(16)]
+    with ThreadPoolExecutor(4) as threads:
+        statuses = Counter(
+            reply.status for reply in threads.map(lambda it: pool.request("GET", "/warm", None, it), wrong)
+        )
+    assert statuses[429] >= 4 and statuses[401] <= 10 and set(statuses) <= {401, 429}
+    assert [pool.request("GET", "/warm", None, right).status for _ in range(12)] == [200] * 12
+    last = pool.request("GET", "/warm", None, {"Authorization": basic(password="wrong")})
+    assert last.status == 429 and int(last.headers["Retry-After"]) >= 1
+
+
+def test_of_two_copies_that_are_asked_at_the_same_instant_exactly_one_says_yes(tmp_path: Path) -> None:
+    copies = [Program(Folder(tmp_path)) for _ in range(2)]
+
+    class Store:
+        store = tmp_path / "runtime/private/passwords.sqlite"
+
+    until(lambda: all("HTTP on" in copy.log() or "HTTP" in copies[0].log() for copy in copies) and Store.store.exists())
+    time.sleep(0.5)
+    for number in range(100):
+        question = b"auth:juliet:example.org:" + mint(Store, "juliet@example.org").encode()  # type: ignore[arg-type]
+        together = threading.Barrier(2)
+
+        def ask(copy: Program, question: bytes = question, together: threading.Barrier = together) -> bytes:
+            together.wait()
+            return copy.ask(question)
+
+        with ThreadPoolExecutor(2) as threads:
+            answers = sorted(threads.map(ask, copies))
+        assert answers == [b"\0\2\0\0", b"\0\2\0\1"], f"password {number}"
+    for copy in copies:
+        copy.end()
+
+
+class Callers:
+    """Warm sessions in several threads until they are told to stop."""
+
+    def __init__(self, pool: Server, number: int = 4) -> None:
+        self.pool = pool
+        self.seen: Counter[str] = Counter()
+        self.sessions: list[dict[str, Any]] = []
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(index,)) for index in range(number)]
+
+    def __enter__(self) -> "Callers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, index: int) -> None:
+        host = ("example.org", "example.net")[index % 2]
+        count = 0
+        while not self._over.is_set():
+            count += 1
+            self.seen.update([outcome(lambda: self._warm(f"many{index}.{count}@{host}"))])  # noqa: B023 - called at once
+            time.sleep(0.01)
+
+    def _warm(self, jid: str) -> Reply:
+        reply = self.pool.warm(jid=jid, wait=1)
+        if reply.status == 200:
+            self.sessions.append(reply.json())
+        return reply
+
+
+def copies_that_served(pool: Server) -> int:
+    """How many copies have ever come to serve."""
+    return pool.output().count("] warmside.wiring.Warmside: HTTP on ")
+
+
+def replace_one(pool: Server, how: signal.Signals) -> None:
+    """End a copy, and wait until the one that follows serves."""
+    served = copies_that_served(pool)
+    os.kill(random.choice(pool.programs()), how)
+    until(lambda: copies_that_served(pool) == served + 1)
+
+
+def test_copies_that_are_killed_take_only_their_connections_with_them(pool: Server) -> None:
+    with Callers(pool) as callers:
+        for _ in range(5):
+            replace_one(pool, signal.SIGKILL)
+    print("copies killed: 5, callers saw:", dict(callers.seen))
+    assert set(callers.seen) <= {"200", "502", "503", "504", "cut"}
+    assert callers.seen["200"] > 10 * (callers.seen.total() - callers.seen["200"])
+    for session in callers.sessions[-50:]:
+        client = BoshClient(pool.bosh, session["jid"].partition("@")[2].partition("/")[0]).attach(session)
+        assert client.ping(), session["jid"]
+        client.terminate()
+    assert pool.warm(jid="juliet@example.org").status == 200
+
+
+def test_ending_the_copies_one_by_one_loses_no_login(pool: Server) -> None:
+    with Callers(pool) as callers:
+        for _ in range(6):
+            replace_one(pool, signal.SIGTERM)
+    print("copies ended: 6, callers saw:", dict(callers.seen))
+    assert set(callers.seen) == {"200"} and callers.seen["200"] > 50
+
+
+def test_ejabberd_can_be_restarted_at_once(pool: Server) -> None:
+    for _ in range(2):
+        pool.stop()
+        pool.start()
+        until(lambda: pool.warm(jid="juliet@example.org").status == 200)
+    until(lambda: len(pool.programs()) == 4)
+
+
+def test_a_log_that_is_rotated_is_written_on_by_all_copies(tmp_path: Path) -> None:
+    folder, log = Folder(tmp_path), tmp_path / "warmside.log"
+    folder.write(f'[log]\nfile = "{log}"\n')
+    copies = [Program(folder) for _ in range(3)]
+    until(lambda: log.exists() and log.read_text().count("HTTP on") == 3)
+    for rotation in range(3):
+        log.rename(tmp_path / f"warmside.log.{rotation}")
+        for copy in copies:
+            for _ in range(20):
+                copy.ask(b"nonsense")
+        until(lambda: log.exists() and log.read_text().count("a malformed question was refused") == 60)
+        assert all(line.startswith("20") for line in log.read_text().splitlines())
+    for copy in copies:
+        copy.end()
