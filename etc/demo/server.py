@@ -1,0 +1,152 @@
+"""The demo's web application, for looking at and for copying from. Standard library only.
+
+What your own application needs is between the two lines below: it knows who is logged in, and asks
+warmside for that user's session. The rest is a login without a password, because this is a demo,
+and static files.
+
+    WARMSIDE=http://127.0.0.1:5281 WARMSIDE_PASSWORD=... python3 etc/demo/server.py PORT LIBRARIES
+"""
+
+import base64
+import json
+import os
+import re
+import secrets
+import sys
+import urllib.error
+import urllib.request
+from http.cookies import SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
+LOGIN = f"webapp:{os.environ.get('WARMSIDE_PASSWORD', '')}"
+HOST = os.environ.get("CHAT_HOST", "localhost")
+
+# ------------------------------------------------------------------ what a web developer writes
+
+
+def ask_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
+    """Ask warmside for a session (``/warm``) or a one-time password (``/credentials``)."""
+    request = urllib.request.Request(
+        WARMSIDE + path,
+        data=json.dumps(fields).encode(),
+        headers={
+            "Authorization": "Basic " + base64.b64encode(LOGIN.encode()).decode(),
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=15) as reply:
+            return 200, json.load(reply)
+    except urllib.error.HTTPError as error:
+        print(f"warmside answered {error.code}: {error.read(1000).decode(errors='replace')}", file=sys.stderr)
+    except OSError as error:
+        print(f"warmside can't be reached: {error}", file=sys.stderr)
+    return 502, {"error": "the chat is not available now"}
+
+
+def chat_session(user: str | None, **wishes: object) -> tuple[int, dict[str, Any]]:
+    """A session for whoever is logged in here. The JID comes from our own login, and from nowhere else."""
+    return (403, {"error": "log in first"}) if user is None else ask_warmside("/warm", jid=f"{user}@{HOST}", **wishes)
+
+
+def chat_credentials(user: str | None) -> tuple[int, dict[str, Any]]:
+    """A one-time password, for a browser that logs in by itself over WebSocket."""
+    return (403, {"error": "log in first"}) if user is None else ask_warmside("/credentials", jid=f"{user}@{HOST}")
+
+
+# ------------------------------------------------------------------ the rest of the demo
+
+HERE = Path(__file__).parent
+LIBRARIES = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else HERE / "node_modules"
+PAGES = {"/": "index.html", "/strophe": "strophe.html", "/converse": "converse.html"}
+TYPES = {
+    ".css": "text/css",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
+LOGGED_IN: dict[str, str] = {}
+MOST_LOGGED_IN = 10_000
+
+
+class Demo(BaseHTTPRequestHandler):
+    """The demo's pages, its login, and the two addresses that ask warmside."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    def user(self) -> str | None:
+        """Who is logged in."""
+        cookie = SimpleCookie(self.headers.get("Cookie", "")).get("demo")
+        return LOGGED_IN.get(cookie.value) if cookie else None
+
+    def do_GET(self) -> None:
+        """Pages, files, and what Converse.js fetches."""
+        path = self.path.partition("?")[0]
+        if path == "/chat-session":
+            self.reply(*chat_session(self.user()))
+        elif path == "/chat-credentials":
+            self.reply(*chat_credentials(self.user()))
+        elif path == "/config":
+            addresses = {"bosh": os.environ.get("BOSH_URL"), "websocket": os.environ.get("WEBSOCKET_URL")}
+            self.reply(200, {"user": self.user(), "host": HOST, **addresses})
+        else:
+            self.file(path)
+
+    def do_POST(self) -> None:
+        """Logging in and out, and a session for Strophe."""
+        body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 1000))
+        origin = self.headers.get("Origin", "")
+        if origin and origin.partition("//")[2] != self.headers.get("Host"):
+            self.reply(403, {"error": "a page of another site may not do this"})
+        elif self.path == "/login":
+            name = re.sub(r"[^a-z0-9]", "", body.decode(errors="replace").lower())[:20]
+            if not name or len(LOGGED_IN) >= MOST_LOGGED_IN:
+                self.reply(400, {"error": "choose a name of letters and digits"})
+            else:
+                token = secrets.token_urlsafe()
+                LOGGED_IN[token] = name
+                self.reply(200, {"user": name}, cookie=f"demo={token}; HttpOnly; SameSite=Strict; Path=/")
+        elif self.path == "/logout":
+            for token in [token for token in LOGGED_IN if f"demo={token}" in self.headers.get("Cookie", "")]:
+                del LOGGED_IN[token]
+            self.reply(200, {}, cookie="demo=; Max-Age=0; Path=/")
+        elif self.path == "/chat-session":
+            self.reply(*chat_session(self.user(), presence="available", fetch="roster"))
+        else:
+            self.reply(404, {"error": "not found"})
+
+    def file(self, path: str) -> None:
+        """A page, or a file of the demo's or of a client library."""
+        root = LIBRARIES if path.startswith("/lib/") else HERE
+        file = (root / PAGES.get(path, path.removeprefix("/lib/").lstrip("/"))).resolve()
+        if not file.is_relative_to(root.resolve()) or not file.is_file() or file.suffix == ".py":
+            self.reply(404, {"error": "not found"})
+        else:
+            self.send(200, TYPES.get(file.suffix, "application/octet-stream"), file.read_bytes())
+
+    def reply(self, status: int, members: dict[str, Any], cookie: str = "") -> None:
+        """A reply in JSON, which nobody may keep."""
+        headers = {"Cache-Control": "no-store"} | ({"Set-Cookie": cookie} if cookie else {})
+        self.send(status, "application/json", json.dumps(members).encode(), headers)
+
+    def send(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
+        """A reply."""
+        self.send_response(status)
+        for name, value in {"Content-Type": content_type, "Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: addresses of requests are of no interest here."""
+
+
+if __name__ == "__main__":
+    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Demo).serve_forever()
