@@ -128,7 +128,7 @@ class BoshClient:
 
     def message(self, to: str, text: str) -> None:
         """Send a chat message."""
-        message = element("message", to=to, type="chat")
+        message = element("message", to=to, type="chat", id=f"m{random.randrange(10**9)}")
         SubElement(message, "body").text = text
         self.send(message)
 

@@ -1,0 +1,51 @@
+<?php
+// PHP: chat_session() is what brings your users online; the login around it stands for your own.
+//
+//     WARMSIDE_PASSWORD=... php -S 127.0.0.1:8000 php_app.php
+
+declare(strict_types=1);
+
+// JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is.
+function chat_session(?string $user): array
+{
+    if ($user === null) {
+        return [403, ['error' => 'log in first']];
+    }
+    $login = base64_encode('webapp:' . getenv('WARMSIDE_PASSWORD'));
+    $context = stream_context_create(['http' => [
+        'method' => 'POST',
+        'header' => "Authorization: Basic $login\r\nAccept: application/json\r\nContent-Type: application/json",
+        // bare: each tab gets a session of its own
+        'content' => json_encode(['jid' => $user . '@' . (getenv('CHAT_HOST') ?: 'example.org')]),
+        'timeout' => 15,
+        'ignore_errors' => true,
+    ]]);
+    $reply = @file_get_contents((getenv('WARMSIDE') ?: 'http://127.0.0.1:5281') . '/warm', false, $context);
+    if ($reply === false || !preg_match('~^HTTP/\S+ 200 ~', $http_response_header[0] ?? '')) {
+        error_log('warmside: ' . ($http_response_header[0] ?? 'it can not be reached') . ' ' . substr((string) $reply, 0, 500));
+        return [502, ['error' => 'the chat is not available now']];
+    }
+    return [200, json_decode($reply, true)];
+}
+
+session_start(['cookie_httponly' => true, 'cookie_samesite' => 'Lax', 'use_strict_mode' => true]);
+header('Cache-Control: no-store');
+header('Content-Type: application/json');
+$path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
+
+if ($path === '/chat-session') {
+    [$status, $members] = chat_session($_SESSION['user'] ?? null);
+} elseif ($path === '/login' && $_SERVER['REQUEST_METHOD'] === 'POST') {
+    // Your own login. This one believes everybody.
+    session_regenerate_id(true);
+    $_SESSION['user'] = (string) $_POST['user'];
+    [$status, $members] = [200, []];
+} elseif ($path === '/logout' && $_SERVER['REQUEST_METHOD'] === 'POST') {
+    // The page has ended its chat session before it comes here; see session.js.
+    session_destroy();
+    [$status, $members] = [200, []];
+} else {
+    [$status, $members] = [404, ['error' => 'not found']];
+}
+http_response_code($status);
+echo json_encode((object) $members);

@@ -1,0 +1,141 @@
+"""Real browsers: headless Chromium, and the demo for it to look at."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from private_ejabberd import free_port
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from tests.real.parts import PASSWORD, ROOT, Server, until
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1000,720",
+)
+SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "/tmp/warmside-screenshots"))
+
+
+def libraries() -> Path:
+    """Strophe and Converse.js in the versions that the demo names, from npm, kept beside the virtual environment."""
+    package = (ROOT / "etc/demo/package.json").read_text()
+    folder = ROOT / ".venv" / f"demo-{hashlib.sha256(package.encode()).hexdigest()[:12]}"
+    if not (folder / "complete").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text(package)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        (folder / "complete").touch()
+    return folder / "node_modules"
+
+
+class Demo:
+    """The demo of ``etc/demo`` beside a server of the tests'."""
+
+    def __init__(self, server: Server, bosh: int) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        environ = os.environ | {
+            "WARMSIDE": f"http://127.0.0.1:{server.port}",
+            "WARMSIDE_PASSWORD": PASSWORD,
+            "CHAT_HOST": "example.org",
+            "BOSH_URL": f"http://127.0.0.1:{bosh}/bosh",
+            "WEBSOCKET_URL": f"ws://127.0.0.1:{bosh}/ws",
+        }
+        command = [sys.executable, str(ROOT / "etc/demo/server.py"), str(self.port), str(libraries())]
+        self.process = subprocess.Popen(command, env=environ)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Browser:
+    """A browser of one user's."""
+
+    def __init__(self, name: str, profile: Path) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = "/usr/bin/chromium"
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.name = name
+        self.driver: Any = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        self.driver.set_script_timeout(90)
+
+    def get(self, url: str) -> None:
+        """Open a page."""
+        self.driver.get(url)
+
+    def log_in(self, url: str, client: str = "/strophe") -> "Browser":
+        """Log in to the demo under this browser's name."""
+        self.get(url)
+        self.type("#name", self.name)
+        self.click(f"input[value='{client}']")
+        self.click("#login button[type=submit]")
+        return self
+
+    def find(self, selector: str) -> Any:
+        """The element, as soon as it is there."""
+        return self.until(lambda: next(iter(self.driver.find_elements(By.CSS_SELECTOR, selector)), None))
+
+    def text(self, selector: str) -> str:
+        """The text of all elements that match."""
+        return "\n".join(element.text for element in self.driver.find_elements(By.CSS_SELECTOR, selector))
+
+    def click(self, selector: str) -> None:
+        """Click, as soon as that can be done."""
+        self.until(lambda: self.find(selector).click() or True)
+
+    def type(self, selector: str, text: str) -> None:
+        """Type into a field."""
+        self.until(lambda: self.find(selector).send_keys(text) or True)
+
+    def sees(self, selector: str, text: str) -> None:
+        """Wait until the text is there."""
+        self.until(lambda: text in self.text(selector))
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """Run a script that calls its last argument when it is done."""
+        return self.driver.execute_async_script(script, *arguments)
+
+    def until(self, what: Callable[[], Any]) -> Any:
+        """Wait until something is so; meanwhile the page may change under one's hands."""
+
+        def attempt() -> Any:
+            try:
+                return what()
+            except WebDriverException:
+                return None
+
+        return until(attempt, within=30)
+
+    def screenshot(self, name: str) -> Path:
+        """Keep what is to be seen."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        path = SCREENSHOTS / (re.sub(r"[^A-Za-z0-9_-]+", "-", f"{name}-{self.name}") + ".png")
+        self.driver.save_screenshot(str(path))
+        console = "\n".join(line["message"] for line in self.driver.get_log("browser"))
+        path.with_suffix(".log").write_text(console[-100_000:])
+        return path
+
+    def close(self) -> None:
+        """End it."""
+        self.driver.quit()
