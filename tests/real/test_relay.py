@@ -154,6 +154,22 @@ def test_when_ejabberd_starts_anew_every_host_is_tried_out_again(daemon: Daemon)
     assert daemon.server.warm(jid="juliet@example.org").status == 200
 
 
+def test_ready_is_whether_the_connection_manager_answers(daemon: Daemon) -> None:
+    def state() -> tuple[int, str]:
+        reply = daemon.server.request("GET", "/ready")
+        return reply.status, reply.json()["connection_manager"]
+
+    assert state() == (200, "ok")
+    connected = daemon.server.connected()
+    assert [state() for _ in range(50)] == [(200, "ok")] * 50
+    assert daemon.server.connected() == connected
+    daemon.server.stop()
+    until(lambda: state() == (503, "unreachable"))
+    assert daemon.server.request("GET", "/health").status == 200
+    daemon.server.start()
+    until(lambda: state() == (200, "ok"))
+
+
 def test_a_peer_that_sends_half_a_frame_holds_nobody_up(daemon: Daemon) -> None:
     with socket.socket(socket.AF_UNIX) as half:
         half.connect(str(daemon.socket))

@@ -1,0 +1,121 @@
+"""Who may do what, and what guessing comes to, against a real ejabberd that bans."""
+
+import json
+import random
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.real.boshclient import BoshClient, Refused
+from tests.real.parts import ADMIN, HASH, Reply, Server, basic, exchanged
+
+STOCK_FAIL2BAN = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban: {}\n")
+NARROWED = """
+[admin."narrow"]
+hosts = ["example.org"]
+users = ["guest*@*"]
+"""
+
+
+@pytest.fixture(scope="module")
+def banning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose ejabberd bans loopback after 20 failures, with an account of its own as an admin."""
+    running = Server(tmp_path_factory.mktemp("access"), STOCK_FAIL2BAN, toml=NARROWED)
+    sample = running.toml.read_text()
+    running.toml.write_text(exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["Boss@Example.org"]\n')))
+    running.admins.write_text(f"{ADMIN}:{HASH}\nnarrow:{HASH}\n")
+    running.start()
+    running.command("register", user="boss", host="example.org", password="right")
+    for user in ("paris", "helena"):
+        running.command("register", user=user, host="example.org", password="county")
+    yield running
+    running.stop()
+
+
+def post(server: Server, path: str, name: str, password: str, **fields: object) -> Reply:
+    """A POST with JSON."""
+    headers = {"Authorization": basic(name, password), "Content-Type": "application/json", "Accept": "application/json"}
+    return server.request("POST", path, json.dumps(fields).encode(), headers)
+
+
+def test_an_account_of_ejabberds_is_an_admin_with_its_own_password(banning: Server) -> None:
+    for name in ("boss@example.org", "BOSS@example.org"):
+        reply = post(banning, "/warm", name, "right", jid="juliet@example.org")
+        assert reply.status == 200, reply.body
+        BoshClient(banning.bosh).attach(reply.json()).terminate()
+    assert banning.sessions("boss") == []
+    assert 'admin="boss@example.org"' in banning.output()
+
+
+def test_an_admins_account_is_never_warmed(banning: Server) -> None:
+    for path in ("/warm", "/credentials"):
+        for name, password in ((ADMIN, "correct horse"), ("boss@example.org", "right")):
+            reply = post(banning, path, name, password, jid="boss@example.org")
+            assert (reply.status, reply.json()["type"]) == (403, "urn:warmside:policy")
+
+
+def test_an_admin_may_be_narrowed(banning: Server) -> None:
+    statuses = [
+        post(banning, "/credentials", "narrow", "correct horse", jid=jid).status
+        for jid in ("guest1@example.org", "juliet@example.org", "guest1@example.net")
+    ]
+    assert statuses == [200, 403, 403]
+
+
+def test_a_credential_logs_in_once(banning: Server) -> None:
+    reply = post(banning, "/credentials", ADMIN, "correct horse", jid="rosaline@example.org/phone")
+    given = reply.json()
+    assert reply.status == 200 and given["jid"] == "rosaline@example.org/phone" and given["expires_in"] == 30
+    client = BoshClient(banning.bosh)
+    client.log_in("rosaline", given["password"])
+    client.terminate()
+    with pytest.raises(Refused, match="not-authorized"):
+        client.log_in("rosaline", given["password"])
+    assert given["password"] not in banning.output()
+
+
+def test_a_credential_that_nobody_received_is_revoked(banning: Server) -> None:
+    body = json.dumps({"jid": "nobody@example.org"}).encode()
+    head = (
+        f"POST /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    for _ in range(10):
+        with socket.create_connection(("127.0.0.1", banning.port)) as caller:
+            caller.sendall(head.encode() + body)
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    time.sleep(1)
+    database = sqlite3.connect(banning.store)
+    left = database.execute("SELECT count(*) FROM passwords WHERE jid = 'nobody@example.org'").fetchone()
+    database.close()
+    assert left == (0,)
+
+
+def test_guessing_users_passwords_never_gets_warmside_banned(banning: Server) -> None:
+    assert banning.warm(jid="paris@example.org", password="county").status == 200
+    assert banning.warm(jid="juliet@example.org").status == 200
+    seen: Counter[int] = Counter()
+    for number in range(40):
+        user = ("helena", f"user{number}")[number % 2]
+        reply = banning.warm(jid=f"{user}@example.org", password=f"wrong{random.random()}")
+        seen.update([reply.status])
+        if reply.status == 429:
+            assert int(reply.headers["Retry-After"]) >= 1
+            assert reply.json()["type"] == "urn:warmside:too-many-failures"
+    assert set(seen) == {403, 429} and 5 <= seen[403] <= 12
+    # What was right before passes, in every copy, and so does whoever needs no password.
+    assert [banning.warm(jid="paris@example.org", password="county").status for _ in range(4)] == [200] * 4
+    assert [banning.warm(jid=f"guest{number}@example.org").status for number in range(8)] == [200] * 8
+
+
+def test_guessing_an_admin_accounts_password_never_gets_warmside_banned(banning: Server) -> None:
+    seen = Counter(
+        post(banning, "/warm", "boss@example.org", f"wrong{n}", jid="juliet@example.org").status for n in range(25)
+    )
+    unknown = post(banning, "/warm", "nobody@example.org", "wrong", jid="juliet@example.org").status
+    assert set(seen) == {401, 429} and unknown in (401, 429)
+    assert banning.warm(jid="juliet@example.org").status == 200

@@ -1,0 +1,146 @@
+"""The examples for web developers, each in its own runtime, against a real ejabberd."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from private_ejabberd import answers, free_port
+
+from tests.real.boshclient import BoshClient
+from tests.real.parts import PASSWORD, ROOT, Reply, Server, until
+
+EXAMPLES = ROOT / "etc/examples"
+
+
+def command(name: str, port: int) -> list[str]:
+    """How an example is started."""
+    file = str(EXAMPLES / name)
+    match Path(name).stem:
+        case "flask_app":
+            return [sys.executable, "-m", "flask", "--app", file, "run", "--port", str(port)]
+        case "django_app":
+            return [sys.executable, file, "runserver", "--noreload", f"127.0.0.1:{port}"]
+        case "php_app":
+            return ["php", "-S", f"127.0.0.1:{port}", file]
+    return ["node", file]
+
+
+class Application:
+    """An example that runs."""
+
+    def __init__(self, name: str, warmside: int, password: str = PASSWORD) -> None:
+        self.port = free_port()
+        environ = os.environ | {
+            "WARMSIDE": f"http://127.0.0.1:{warmside}",
+            "WARMSIDE_PASSWORD": password,
+            "SECRET_KEY": "for a test",
+            "PORT": str(self.port),
+        }
+        self.process = subprocess.Popen(
+            command(name, self.port), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until(lambda: answers(self.port))
+        self.cookies = ""
+        self.keeps_sessions = name in ("php_app.php", "node_app.mjs")
+        """Whether it forgets a session at its end; the others have theirs in a signed cookie."""
+
+    def request(self, method: str, path: str, form: dict[str, str] | None = None) -> Reply:
+        """One request, with the cookies that came before."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {"Cookie": self.cookies} if self.cookies else {}
+        if form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, urllib.parse.urlencode(form) if form is not None else None, headers)
+        response = connection.getresponse()
+        reply = Reply(response.status, response.headers, response.read())
+        for value in reply.headers.get_all("Set-Cookie") or ():
+            assert "samesite=lax" in value.lower() or "max-age=0" in value.lower()
+            self.cookies = value.partition(";")[0]
+        connection.close()
+        return reply
+
+    def log_in(self, user: str) -> None:
+        """The example's own login."""
+        assert self.request("POST", "/login", {"user": user}).status in (200, 302, 303)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(10)
+
+
+NAMES = ("flask_app.py", "django_app.py", "php_app.php", "node_app.mjs")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def application(request: pytest.FixtureRequest, server: Server) -> Iterator[Application]:
+    running = Application(request.param, server.port)
+    yield running
+    running.close()
+
+
+def test_every_example_is_run_but_for_ruby() -> None:
+    assert {path.name for path in EXAMPLES.iterdir()} == {*NAMES, "rails_controller.rb", "page.html", "session.js"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_is_logged_in_gets_a_session_of_his_own_for_each_tab(
+    application: Application, server: Server, method: str
+) -> None:
+    application.log_in("rosencrantz")
+    tabs = [application.request(method, "/chat-session") for _ in range(2)]
+    for reply in tabs:
+        assert reply.status == 200 and reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["Content-Type"].startswith("application/json")
+    sessions = [reply.json() for reply in tabs]
+    assert sorted(server.sessions("rosencrantz")) == sorted(session["jid"] for session in sessions)
+    for session in sessions:
+        client = BoshClient(server.bosh).attach(session)
+        assert client.ping()
+        client.terminate()
+
+
+def test_nothing_that_the_browser_says_changes_who_is_logged_in(application: Application, server: Server) -> None:
+    application.log_in("guildenstern")
+    other = {"jid": "hamlet@example.org", "user": "hamlet"}
+    query = urllib.parse.urlencode(other)
+    replies = [
+        application.request("GET", f"/chat-session?{query}"),
+        application.request("POST", f"/chat-session?{query}", other),
+    ]
+    for reply in replies:
+        assert reply.json()["jid"].startswith("guildenstern@example.org/")
+        BoshClient(server.bosh).attach(reply.json()).terminate()
+    assert server.sessions("hamlet") == []
+
+
+def test_nobody_gets_a_session_before_logging_in_or_after_logging_out(application: Application) -> None:
+    application.cookies = ""
+    assert application.request("GET", "/chat-session?user=hamlet").status == 403
+    application.log_in("osric")
+    before = application.cookies
+    application.request("POST", "/logout", {})
+    for cookies in [application.cookies] + ([before] if application.keeps_sessions else []):
+        application.cookies = cookies
+        reply = application.request("GET", "/chat-session")
+        assert reply.status == 403 and reply.headers["Cache-Control"] == "no-store"
+        assert set(reply.json()) == {"error"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_error_is_an_error_and_tells_the_browser_nothing(name: str, server: Server) -> None:
+    for port, password in ((free_port(), PASSWORD), (server.port, "wrong")):
+        application = Application(name, port, password)
+        try:
+            application.log_in("yorick")
+            reply = application.request("POST", "/chat-session", {})
+            assert reply.status == 502 and reply.headers["Cache-Control"] == "no-store"
+            assert json.loads(reply.body) == {"error": "the chat is not available now"}
+        finally:
+            application.close()
