@@ -87,6 +87,8 @@ def test_a_credential_that_nobody_received_is_revoked(banning: Server) -> None:
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", banning.port)) as caller:
             caller.sendall(head.encode() + body)
+            time.sleep(0.05)
+            # The reply is on its way to a caller who is gone: he resets the connection without having read it.
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     time.sleep(1)
     database = sqlite3.connect(banning.store)
@@ -113,9 +115,9 @@ def test_guessing_users_passwords_never_gets_warmside_banned(banning: Server) ->
 
 
 def test_guessing_an_admin_accounts_password_never_gets_warmside_banned(banning: Server) -> None:
-    seen = Counter(
-        post(banning, "/warm", "boss@example.org", f"wrong{n}", jid="juliet@example.org").status for n in range(25)
-    )
-    unknown = post(banning, "/warm", "nobody@example.org", "wrong", jid="juliet@example.org").status
-    assert set(seen) == {401, 429} and unknown in (401, 429)
+    seen = set()
+    for number in range(25):
+        seen.add(post(banning, "/warm", "boss@example.org", f"wrong{number}", jid="juliet@example.org").status)
+    assert seen == {401, 429}
+    assert post(banning, "/warm", "nobody@example.org", "wrong", jid="juliet@example.org").status in seen
     assert banning.warm(jid="juliet@example.org").status == 200
