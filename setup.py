@@ -52,11 +52,16 @@ setup(
     ],
     extras_require={
         "test": [
+            "django>=5.0",
+            "flask>=3.0",
             "hypothesis>=6.100",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "pytest>=8.0",
+            "requests>=2.31",
             "ruff>=0.6",
+            "schemathesis>=4.0",
+            "selenium>=4.20",
         ],
     },
     entry_points={"console_scripts": ["warmside = warmside.cli:main"]},

@@ -31,8 +31,11 @@ def test_every_key_but_the_admins_has_a_default(tmp_path: Path) -> None:
 def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
     sample = (Path(__file__).parents[1] / "etc/warmside.toml").read_text()
     lines = [line[2:] if line.startswith("# ") and " = " in line else line for line in sample.splitlines()]
-    optional = ("ca_file", "public_url", "users_file", 'file = "/var/log', 'url = "http://127.0.0.1:5283')
-    kept = [line for line in lines if not line.startswith(optional) and '[host."example.net"]' not in line]
+    optional = ("ca_file", "public_url", "users_file", 'file = "/var/log', 'url = "http://127.0.0.1:5283', "program =",
+                'url = "https://example.org/extauth"', "secret_file", "authority", 'listen = "unix:', 'hosts = ["',
+                'users = ["*@example.org"]', 'protected = ["support@*"]')  # fmt: skip
+    tables = ('[host."example.net"]', '[admin."webapp"]')
+    kept = [line for line in lines if not line.startswith(optional) and not any(table in line for table in tables)]
     shown, default = read(tmp_path, "\n".join(kept)), read(tmp_path, ADMINS)
     assert shown == default
 
