@@ -64,6 +64,12 @@ def test_a_longer_body_is_refused_by_its_length_before_it_is_read(connection: Co
     assert_closes_after_lingering(connection)
 
 
+def test_a_longer_body_that_comes_along_with_the_header_is_refused_too(connection: Connection) -> None:
+    reply = connection.send(post(b"Content-Length: %d\r\n" % (MAX_BODY + 1), b"x" * 1000))
+    assert reply.startswith(b"HTTP/1.1 413 Content Too Large\r\n") and reply.count(b"HTTP/1.1") == 1
+    assert_closes_after_lingering(connection)
+
+
 def assert_closes_after_lingering(connection: Connection) -> None:
     """What still comes is thrown away for a while, so that the peer gets to read the reply."""
     reply = connection.transport.value()

@@ -52,10 +52,12 @@ class BoundedRequest(Request):
         self._size = 0
 
     def handleContentChunk(self, data: bytes) -> None:
-        """A part of the body has arrived."""
+        """A part of the body has arrived; that of a refused request may have come along with its header."""
+        channel: Any = self.channel
+        if channel.refused:
+            return
         self._size += len(data)
         if self._size > MAX_BODY:
-            channel: Any = self.channel
             channel.refuse(TOO_LARGE)
         elif self.content is not None:
             self.content.write(data)
@@ -90,7 +92,7 @@ class BoundedChannel(HTTPChannel):
     MAX_LENGTH = MAX_HEADER
     _header_size = 0
     _deadline: Any = None
-    _refused = False
+    refused = False
     _reset: Callable[[], object] | None = None
 
     def if_reset(self, call: Callable[[], object]) -> None:
@@ -99,7 +101,7 @@ class BoundedChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first ones of a request start its clock."""
-        if self._refused:
+        if self.refused:
             return
         if self._deadline is None and not self._handlingRequest:
             self._deadline = self.callLater(REQUEST_TIME, self.refuse, TOO_SLOW)
@@ -110,7 +112,7 @@ class BoundedChannel(HTTPChannel):
         self._header_size += len(line) + 2
         if self._header_size > MAX_HEADER:
             self.refuse(TOO_LONG_HEADER)
-        elif not self._refused:
+        elif not self.refused:
             super().lineReceived(line)  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -126,7 +128,7 @@ class BoundedChannel(HTTPChannel):
 
     def allContentReceived(self) -> None:
         """A request has arrived whole."""
-        if self._refused:
+        if self.refused:
             return
         self._stop_clock()
         self._reset = None
@@ -147,9 +149,9 @@ class BoundedChannel(HTTPChannel):
         What still arrives is read and thrown away for a while: closing at once would reset the
         connection, and the peer would never see the reply.
         """
-        if self._refused:
+        if self.refused:
             return
-        self._refused = True
+        self.refused = True
         self._stop_clock()
         request = self.requests[-1] if self.requests and not self._handlingRequest else Request(self)
         reply = problem_reply(problem, accepted_form(request) or Form.TEXT)
