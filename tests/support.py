@@ -1,6 +1,6 @@
 """What several unit tests need."""
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,11 @@ def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any] | bool") -> Any:
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
+
+
+async def work_at_once(work: Callable[[], bytes]) -> bytes:
+    """Runs what would be run off the reactor's thread."""
+    return work()
 
 
 @contextmanager

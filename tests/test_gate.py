@@ -1,20 +1,15 @@
 """How many wrong passwords may reach ejabberd."""
 
-from collections.abc import Callable
-
 import pytest
 from twisted.internet.task import Clock
 
-from tests.support import now
+from tests.support import now, work_at_once
 from warmside.counts import SQLiteCounts
 from warmside.gate import MOST_IN_ALL, MOST_PER_JID, WINDOW_IN_ALL, WINDOW_PER_JID, Gate, TooManyFailures
+from warmside.right import RightBefore
 
 BANNED_AT = 20
 """mod_fail2ban's default."""
-
-
-async def work_at_once(work: Callable[[], bytes]) -> bytes:
-    return work()
 
 
 class Ejabberd:
@@ -31,7 +26,7 @@ class Ejabberd:
 
     def copy(self) -> Gate:
         """The gate of another process."""
-        return Gate(self.counts, work_at_once)
+        return Gate(self.counts, RightBefore(self.counts, b"user", work_at_once))
 
     def log_in(self, name: str, password: str = "wrong", address: str | None = None) -> bool:
         """An attempt; whether it was let through."""
@@ -159,4 +154,4 @@ def test_a_name_that_is_no_account_looks_like_one(ejabberd: Ejabberd) -> None:
 
 def test_no_password_is_kept(ejabberd: Ejabberd) -> None:
     ejabberd.log_in("juliet", "right")
-    assert b"right" not in b"".join(ejabberd.gate._right)
+    assert b"right" not in b"".join(ejabberd.gate._right._here)

@@ -25,6 +25,7 @@ from warmside.jids import prepare
 from warmside.onetime import Leftover, StoreError
 from warmside.onetime.sqlite import SQLiteStore
 from warmside.probe import OneTimeRefused, UnsafeHost
+from warmside.right import RightBefore
 from warmside.settings import Bosh
 from warmside.warm import Warmer, WarmSession, Wish
 
@@ -179,7 +180,7 @@ class Warming(TestCase):
     def setUp(self) -> None:
         self.store = SQLiteStore(None)
         self.counts = SQLiteCounts(None)
-        self.gate = Gate(self.counts, deferToThread)
+        self.gate = Gate(self.counts, RightBefore(self.counts, b"user", deferToThread))
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")

@@ -1,6 +1,6 @@
 """The configuration: one TOML file into frozen dataclasses.
 
-Every key has its default here. Whatever is wrong with a file ends in one `ConfigError` that names
+Defaults are here, beside the keys. Whatever is wrong with a file ends in one `ConfigError` that names
 the file, the key and the value and says what would be right; nothing is listened on before.
 """
 
@@ -54,6 +54,11 @@ def _config(root: Table) -> Config:
         if name in host:
             raise ConfigError(root.file, key=table.name, message="this host is there twice, in another spelling")
         host[name] = _bosh(table, bosh, insecure)
+    for name, settings in host.items():
+        for other in (bosh, *host.values()):
+            if other.url == settings.url and other.ca_file != settings.ca_file:
+                message = "another host has the same url with another ca_file: they share its connections"
+                raise ConfigError(root.file, key=f'host."{name}".ca_file', message=message)
     passwords = _passwords(root.table("passwords"))
     extauth = _extauth(root.table("extauth"), insecure)
     admins = _admins(root.table("admins"), root.table("admin"))

@@ -1,6 +1,6 @@
 """How warming a session can fail: the types of errors that whoever asks for one has to know.
 
-The HTTP interface turns them into replies; it does not reach into the rooms that raise them.
+The HTTP interface turns them into replies; it does not reach into `warmside.bosh`, which raises most of them.
 """
 
 from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable

@@ -5,23 +5,15 @@ one address. So whoever guesses is stopped here before ejabberd would stop every
 counted before the attempt is made, so that attempts at the same time can't pass together.
 """
 
-import hashlib
-import secrets
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-
 from warmside.counts import ICounts
+from warmside.right import RightBefore
 
 MOST_PER_JID, WINDOW_PER_JID = 5, 900.0
 """Failures of one JID, and the seconds without a failure after which they are forgotten."""
 MOST_IN_ALL, WINDOW_IN_ALL = 12, 3600.0
 """Failures since ejabberd last accepted a login, as mod_fail2ban counts them: it bans at 20, for an hour."""
-MOST_REMEMBERED = 10_000
-REMEMBERED = 86_400.0
-"""Seconds for which the other processes know that a password was right."""
 IN_ALL = "ejabberd"
 UNLIMITED = 1 << 30
-ABSENT = object()
 
 
 class TooManyFailures(Exception):
@@ -35,18 +27,13 @@ class TooManyFailures(Exception):
 class Gate:
     """What every password that somebody sent has to pass on its way to ejabberd.
 
-    What was right is remembered by a keyed digest in memory, and for the other processes by a slow
-    one (scrypt) beside the counts.
-
     :param counts: shared by all processes.
-    :param run_work: runs a function off the reactor's thread.
+    :param right: knows what was right before.
     """
 
-    def __init__(self, counts: ICounts, run_work: Callable[[Callable[[], bytes]], Awaitable[bytes]]) -> None:
+    def __init__(self, counts: ICounts, right: RightBefore) -> None:
         self._counts = counts
-        self._run_work = run_work
-        self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, None] = OrderedDict()
+        self._right = right
 
     async def enter(self, bare: str, password: str, address: str | None) -> None:
         """Count an attempt as failed beforehand. A password that was right the last time passes always.
@@ -55,9 +42,10 @@ class Gate:
         :param address: what ejabberd may count the attempt for instead of warmside's own address.
         :raises TooManyFailures: it must not reach ejabberd.
         """
-        refused_by = await self._count(bare, address, unlimited=self._digest(bare, password) in self._right)
+        parts = (bare.encode(), password.encode())
+        refused_by = await self._count(bare, address, unlimited=self._right.here(*parts))
         if refused_by is not None:
-            if not (await self._counts.count(await self._shared_key(bare, password)))[0]:
+            if not await self._right.anywhere(*parts):
                 raise TooManyFailures((await self._counts.count(refused_by))[1])
             await self._count(bare, address, unlimited=True)
 
@@ -76,15 +64,14 @@ class Gate:
     async def accepted(self, bare: str, password: str | None, address: str | None) -> None:
         """ejabberd has accepted a login; ``password`` is ``None`` for a one-time password."""
         if password is not None:
-            await self._remember(bare, password)
+            await self._right.remember(bare.encode(), password.encode())
             await self._counts.take_back(_limits(bare, None)[0][0])
         await self._counts.forget(*(key for key, _, _ in _limits(bare, address)[1:]))
 
     async def refused(self, bare: str, password: str | None, address: str | None) -> None:
         """ejabberd has refused a login. One with a password was counted when it entered."""
         if password is not None:
-            if self._right.pop(self._digest(bare, password), ABSENT) is not ABSENT:
-                await self._counts.forget(await self._shared_key(bare, password))
+            await self._right.forget(bare.encode(), password.encode())
             return
         for key, _, window in _limits(bare, address)[1:]:
             await self._counts.add(key, UNLIMITED, window)
@@ -104,22 +91,6 @@ class Gate:
                 return key
             counted.append(key)
         return None
-
-    async def _remember(self, bare: str, password: str) -> None:
-        digest = self._digest(bare, password)
-        if digest not in self._right:
-            await self._counts.add(await self._shared_key(bare, password), UNLIMITED, REMEMBERED)
-        self._right[digest] = None
-        if len(self._right) > MOST_REMEMBERED:
-            self._right.popitem(last=False)
-
-    async def _shared_key(self, bare: str, password: str) -> str:
-        salt = hashlib.sha256(bare.encode()).digest()
-        digest = await self._run_work(lambda: hashlib.scrypt(password.encode(), salt=salt, n=2048, r=8, p=1))
-        return f"right {digest.hex()}"
-
-    def _digest(self, bare: str, password: str) -> bytes:
-        return hashlib.blake2b(bare.encode() + b"\0" + password.encode(), key=self._key).digest()
 
 
 def _limits(bare: str, address: str | None) -> list[tuple[str, int, float]]:

@@ -7,8 +7,10 @@ of our own that is handed to the endpoint.
 
 import errno
 import ipaddress
+import os
 import re
 import socket
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 BACKLOG = 128
+LONGEST_UNIX_PATH = 107
 
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
 """The endpoints of Twisted's that a server can listen on."""
@@ -33,13 +36,14 @@ SYSTEMD = re.compile(r"systemd:domain=(INET6?|UNIX):(index=[0-9]{1,4}|name=.+)")
 class Place:
     """What an endpoint string asks for.
 
-    ``kind`` is ``tcp``, ``tls``, ``unix`` or ``other`` (socket activation); ``interface`` is empty
-    for all of them.
+    ``kind`` is ``tcp``, ``tls``, ``unix`` or ``other`` (socket activation). An empty ``interface`` is
+    every one of the machine's; ``path`` is a unix socket's.
     """
 
     kind: str
     interface: str = ""
     port: int = 0
+    path: str = ""
 
 
 def is_loopback(host: str) -> bool:
@@ -90,17 +94,30 @@ def listen(
     return listening
 
 
-def rehearse(description: str, *, shared: bool) -> None:
-    """See whether an endpoint can be listened on, without leaving anything open.
+def rehearse(description: str, *, shared: bool) -> "AbstractContextManager[object]":
+    """See whether an endpoint can be listened on.
 
+    :returns: what keeps the port until it is closed, so that a second endpoint for it is noticed.
     :raises OSError: it can't.
     """
     place = examine(description)
     if place.kind in ("tcp", "tls"):
-        with _bound(place.interface, place.port, shared=shared):
-            pass
+        return _bound(place.interface, place.port, shared=shared)
+    if place.kind == "unix":
+        _look_at_folder(place.path)
     elif place.kind == "other":
         _endpoint(None, description)
+    return nullcontext()
+
+
+def _look_at_folder(path: str) -> None:
+    """:raises OSError: a unix socket can't be made there."""
+    if not path.startswith("/") or len(path.encode()) > LONGEST_UNIX_PATH:
+        raise OSError(errno.ENAMETOOLONG, f"give an absolute path of at most {LONGEST_UNIX_PATH} bytes")
+    folder = os.path.dirname(path)
+    os.stat(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, f"{folder} is not a folder that this user may write to")
 
 
 def _endpoint(reactor: Any, description: str) -> Any:
@@ -143,7 +160,7 @@ class _Recorder:
         self._found.append(Place("tls", interface, port))
 
     def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
-        self._found.append(Place("unix"))
+        self._found.append(Place("unix", path=address))
 
 
 class _SharingReactor:

@@ -118,15 +118,15 @@ def _as_text(event: LogEvent) -> str:
 
 
 def _as_json(event: LogEvent) -> str:
-    return json.dumps(
-        {
-            "time": _time(event),
-            "level": getattr(event.get("log_level"), "name", "info"),
-            "namespace": str(event.get("log_namespace", "-")),
-            "message": eventAsText(event, includeTimestamp=False, includeSystem=False),
-        },
-        ensure_ascii=False,
-    )
+    line = {
+        "time": _time(event),
+        "level": getattr(event.get("log_level"), "name", "info"),
+        "namespace": str(event.get("log_namespace", "-")),
+        "message": eventAsText(event, includeTimestamp=False, includeSystem=False),
+    }
+    if "audit" in event:
+        line["audit"] = event["audit"]
+    return json.dumps(line, ensure_ascii=False)
 
 
 def _time(event: LogEvent) -> str:

@@ -44,7 +44,7 @@ class Parts:
     def __init__(self, config: Config, reactor: Any) -> None:
         self.config = config
         self._reactor = reactor
-        self._managers: dict[tuple[str, Path | None], Manager] = {}
+        self._managers: dict[str, Manager] = {}
         self._closers: list[Callable[[], Any]] = []
         self.admins = self._watched(
             "admins.file", config.admins.file, lambda path: read_admins(path, config.admins.accounts)
@@ -105,13 +105,12 @@ class Parts:
 
     def manager(self, settings: Bosh) -> Manager:
         """The one way to a manager: hosts that share its address share its connections."""
-        key = (settings.url, settings.ca_file)
-        manager = self._managers.get(key)
+        manager = self._managers.get(settings.url)
         if manager is None:
             every = (self.config.bosh, *self.config.host.values())
             connections = min(each.connections for each in every if each.url == settings.url)
             manager = Manager(self._reactor, settings.url, connections, settings.ca_file, self.metrics.connections)
-            self._managers[key] = manager
+            self._managers[settings.url] = manager
             self.on_close(manager.close)
         return manager
 

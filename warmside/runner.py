@@ -1,7 +1,6 @@
 """Running ``warmside extauth``: the service under a supervisor, the protocol on stdin and stdout."""
 
 import os
-import stat
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from zope.interface import implementer
 from warmside import __version__, logs
 from warmside.config import ConfigError, load
 from warmside.extauth.protocol import ExtauthProtocol
+from warmside.extauth.relay import is_pipe
 from warmside.extauth.stdio import Streams
 from warmside.process import collect_less, log_observer, log_to, on_hangup
 from warmside.settings import Config, Log
@@ -97,12 +97,6 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
     _serve(reactor, Supervisor(reactor, start), streams, count)
     log.info("stdin has ended")
     return EXIT_USAGE if usage_fault is not None else 0
-
-
-def is_pipe(fd: int) -> bool:
-    """Whether another program is at the other end of a file descriptor."""
-    mode = os.fstat(fd).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callable[[str, bool], None]) -> None:

@@ -1,12 +1,13 @@
 """The service under twistd: its options, and what twistd runs."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
@@ -56,6 +57,8 @@ class Options(usage.Options):
 class Daemon(Service):
     """`Warmside` as one of twistd's services."""
 
+    log = Logger()
+
     def __init__(self, warmside: Warmside, reactor: Any, log_observer: "ILogObserver | None") -> None:
         self._warmside = warmside
         self._reactor = reactor
@@ -69,17 +72,23 @@ class Daemon(Service):
 
     def privilegedStartService(self) -> None:
         """Open the store and listen; `makeService` has seen that it can be done."""
-        failures: list[Failure] = []
-        Deferred.fromCoroutine(self._warmside.start()).addErrback(failures.append)
-        for failure in failures:
-            failure.raiseException()
+        Deferred.fromCoroutine(self._warmside.start()).addCallbacks(self._serves, self._failed)
+
+    def _serves(self, _: object) -> None:
+        notify("READY=1")
+
+    def _failed(self, failure: Failure) -> None:
+        """Something has changed since `makeService` looked: end, with the status of a bad configuration."""
+        self.log.critical("{reason}", reason=failure.getErrorMessage())
+        print(f"warmside: {failure.getErrorMessage()}", file=sys.__stderr__)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 2)
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def startService(self) -> None:
         """From now on SIGHUP reads again what may have changed."""
         super().startService()  # type: ignore[no-untyped-call]
         on_hangup(self._reactor, self._warmside.reload)
         collect_less()
-        notify("READY=1")
 
     def stopService(self) -> "Deferred[None]":
         """Stop; see `Warmside.stop`."""

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -25,6 +26,7 @@ from warmside.jids import prepare
 from warmside.metrics import Metrics
 from warmside.parts import Parts, StartError
 from warmside.ready import Readiness
+from warmside.right import RightBefore
 from warmside.settings import Config
 from warmside.warm import Warmer
 from warmside.web.admins import AdminChecker, AdminRealm, Bcrypt
@@ -93,13 +95,10 @@ class Warmside:
             self._parts.open_files()
         finally:
             self._parts.close()
-        for key, descriptions in (
-            ("http.listen", self.config.http.listen),
-            ("extauth.listen", self.config.extauth.listen),
-        ):
-            for description in descriptions:
+        with ExitStack() as kept:
+            for key, description in places(self.config):
                 with self._parts.blaming(key, description):
-                    listening.rehearse(description, shared=self._shared)
+                    kept.enter_context(listening.rehearse(description, shared=self._shared))
 
     async def stop(self, within: float = 5.0, last: Callable[[], None] = lambda: None) -> None:
         """Stop listening, finish or end what is under way, revoke, let go. Takes about ``within`` seconds.
@@ -128,7 +127,7 @@ class Warmside:
         parts = self._parts
         parts.open_files()
         self.log.info("runtime folder: {path}", path=str(runtime_folder()))
-        gate = Gate(parts.counts, self._run_work)
+        gate = Gate(parts.counts, RightBefore(parts.counts, b"user", self._run_work))
         self._warmer = Warmer(
             self._reactor,
             parts.store,
@@ -185,6 +184,7 @@ class Warmside:
             gate.look,
             bcrypt_pool,
             Slowdown(self._reactor, parts.counts),
+            RightBefore(parts.counts, b"admin", self._run_work),
         )
         guard = Guard(Portal(AdminRealm(), [checker]), checker.knows, config.http.trusted_proxies)
         counted = parts.metrics

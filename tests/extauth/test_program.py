@@ -1,6 +1,8 @@
 """The extauth program of before, in real processes: no answer is ever taken for another's."""
 
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,13 @@ reactor: Any = installed_reactor
 HOST = "example.org"
 
 
+def temporary_folder(test: TestCase) -> Path:
+    """A folder that is gone after the test; trial's own would be in the checkout."""
+    folder = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, folder)
+    return Path(folder)
+
+
 def later(answer: Any) -> "Deferred[bool]":
     assert isinstance(answer, Deferred)
     return answer
@@ -32,8 +41,7 @@ class Programs(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.notes = Path(self.mktemp())
-        self.notes.parent.mkdir(parents=True, exist_ok=True)
+        self.notes = temporary_folder(self) / "notes"
         self.patch(program, "LEAST_BACKOFF", 0.01)
         self.patch(program, "DEADLINE", 3.0)
         self.authority = self.make(2)

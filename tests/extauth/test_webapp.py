@@ -1,7 +1,6 @@
 """The web application answers, over real HTTP."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
@@ -11,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.extauth.test_program import temporary_folder
 from tests.support import logging
 from warmside.extauth import webapp
 from warmside.extauth.authorities import AuthorityDown
@@ -117,7 +117,7 @@ class Applications(TestCase):
         self.assertIsNone(self.application.headers[1].getRawHeaders("Cookie"))
 
     async def test_the_secret_is_sent_and_read_again_when_it_changes(self) -> None:
-        path = Path(self.mktemp())
+        path = temporary_folder(self) / "secret"
         path.write_text("first-secret\n")
         path.chmod(0o600)
         authority = self.make(WatchedFile(path, read_secret))
@@ -133,7 +133,7 @@ class Applications(TestCase):
         self.assertFalse(any("second-secret" in line for line in logged))
 
     def test_a_secret_that_others_can_write_or_that_is_none_is_refused(self) -> None:
-        path = Path(self.mktemp())
+        path = temporary_folder(self) / "secret"
         for content, mode in (("first-secret\n", 0o622), ("short\n", 0o600), ("two words here\n", 0o600)):
             path.write_text(content)
             path.chmod(mode)

@@ -12,9 +12,10 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from tests.support import now
+from tests.support import now, work_at_once
 from warmside.counts import SQLiteCounts
 from warmside.gate import TooManyFailures
+from warmside.right import RightBefore
 from warmside.watched import FileRefused, WatchedFile
 from warmside.web.admins import (
     ACCOUNT_REMEMBERED,
@@ -86,8 +87,14 @@ class World:
         self.account_password = "right"
         self.slowdown = Slowdown(self.clock, self.counts)
         self.file = WatchedFile(path, read_admins) if path is not None else None
-        self.checker = AdminChecker(
-            self.clock, self.file, accounts, self.check_account, self.look, self.bcrypt, self.slowdown
+        self.accounts = accounts
+        self.checker = self.copy()
+
+    def copy(self) -> AdminChecker:
+        """The checker of another process."""
+        right = RightBefore(self.counts, b"admin", work_at_once)
+        return AdminChecker(
+            self.clock, self.file, self.accounts, self.check_account, self.look, self.bcrypt, self.slowdown, right
         )
 
     async def check_account(self, name: str, password: str) -> bool:
@@ -294,6 +301,46 @@ def test_a_slowed_address_has_few_passwords_checked_at_a_time_and_known_ones_sti
     for check in checks:
         with pytest.raises(TooManyFailures):
             now(check)
+
+
+def slow_down(world: World) -> list["Deferred[Any]"]:
+    """Have an address slowed, with as many passwords under way as it may have."""
+    for number in range(MOST_FAILURES):
+        world.outcome("x", f"wrong{number}")
+    return [world.ask("x", f"more{number}") for number in range(MOST_CHECKS)]
+
+
+def end(world: World, checks: list["Deferred[Any]"]) -> None:
+    world.threads.wait_for(len(checks))
+    world.clock.advance(FAILURE_TIME)
+    for check in checks:
+        check.addErrback(lambda failure: failure.trap(TooManyFailures))
+
+
+def test_what_was_right_in_one_process_passes_in_all_whatever_else_is_tried(world: World) -> None:
+    assert world.outcome("web", "secret") == "web"
+    checks = slow_down(world)
+    world.checker = world.copy()
+    assert world.outcome("web", "another", work=0) == "TooManyFailures"
+    assert world.outcome("web", "secret", work=0) == "web"
+    end(world, checks)
+
+
+def test_an_account_that_was_right_before_is_still_asked_about_when_its_address_is_slowed(accounts: World) -> None:
+    assert accounts.outcome("boss@example.org", "right", work=0) == "boss@example.org"
+    checks = slow_down(accounts)
+    accounts.clock.advance(ACCOUNT_REMEMBERED - 5)
+    assert accounts.outcome("boss@example.org", "right", work=0) == "boss@example.org"
+    assert accounts.outcome("boss@example.org", "another", work=0) == "TooManyFailures"
+    assert accounts.asked == [("boss@example.org", "right")] * 2
+    end(accounts, checks)
+
+
+def test_a_name_of_the_file_may_look_like_a_jid(path: Path, world: World) -> None:
+    path.write_text(f"Bob@Example.org:{HASH}\n")
+    assert world.outcome("Bob@Example.org", "secret") == "Bob@Example.org"
+    assert world.outcome("bob@example.org", "secret") == "UnauthorizedLogin"
+    assert world.checker.knows("Bob@Example.org")
 
 
 def test_ejabberd_says_who_of_its_accounts_is_right_and_is_believed_for_a_minute(accounts: World) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from warmside.web.negotiate import Form, choose
+from warmside.web.negotiate import Form, accepts_json, choose
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
 
@@ -23,7 +23,9 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;
         (["application/json, text/plain, */*"], Form.JSON),
         (["text/plain;q=0.9, application/json;q=0.8"], Form.TEXT),
         (["text/html;q=0.1", "application/json;q=0.2"], Form.JSON),
-        (["application/problem+json"], Form.JSON),
+        (["application/problem+json"], None),
+        (["text/*, text/html;q=0.1, application/json;q=0.8"], Form.TEXT),
+        (["*/*;q=0.9, text/html;q=0"], Form.XHTML),
         (["text/*"], Form.HTML),
         (["application/*"], Form.XHTML),
         (["text/html;q=0, text/*"], Form.TEXT),
@@ -37,3 +39,29 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;
 )
 def test_the_reply_takes_the_form_that_is_liked_best(accept: list[str], form: Form | None) -> None:
     assert choose(accept) is form
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        (["application/problem+json"], Form.JSON),
+        (["text/html;q=0.5, application/problem+json"], Form.JSON),
+        (["text/html, application/problem+json;q=0.5"], Form.HTML),
+    ],
+)
+def test_an_error_may_be_asked_for_in_a_form_of_its_own(accept: list[str], form: Form) -> None:
+    assert choose(accept, error=True) is form
+
+
+@pytest.mark.parametrize(
+    ("accept", "json"),
+    [
+        ([], True),
+        (["text/html, */*;q=0.1"], True),
+        (["application/json;q=0, */*"], False),
+        (["text/html"], False),
+        (["application/*"], True),
+    ],
+)
+def test_json_may_be_acceptable_without_being_liked_best(accept: list[str], json: bool) -> None:
+    assert accepts_json(accept) is json

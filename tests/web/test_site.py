@@ -70,6 +70,11 @@ def test_a_longer_body_that_comes_along_with_the_header_is_refused_too(connectio
     assert_closes_after_lingering(connection)
 
 
+def test_a_star_is_an_address_like_any_other(connection: Connection) -> None:
+    reply = connection.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.endswith(b"[0, 0]"), "Twisted has answered it past the site"
+
+
 def assert_closes_after_lingering(connection: Connection) -> None:
     """What still comes is thrown away for a while, so that the peer gets to read the reply."""
     reply = connection.transport.value()

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import Answer, Authority, AuthorityDown, IAuthority
+from warmside.extauth.authorities import Answer, AuthorityDown, IAuthority
 
 REMEMBERED = 3600.0
 """Seconds for which a yes to ``isuser`` counts while the authority is down."""
 MOST_REMEMBERED = 50_000
 
 
-class RememberingAuthority(Authority):
+class RememberingAuthority:
     """Passes everything on; while the other authority is down, its last yes to ``isuser`` counts for an hour.
 
     :param authority: raises, or fails with, `AuthorityDown` when it can't answer.
@@ -25,10 +25,22 @@ class RememberingAuthority(Authority):
         self._authority = authority
         self._clock = clock
         self._exists: OrderedDict[str, float] = OrderedDict()
-        self.auth = authority.auth  # type: ignore[method-assign]
-        self.setpass = authority.setpass  # type: ignore[method-assign]
-        self.certauth = authority.certauth  # type: ignore[method-assign]
-        self.close = authority.close  # type: ignore[method-assign]
+
+    def auth(self, user: str, host: str, password: bytes) -> Answer:
+        """Passed on."""
+        return self._authority.auth(user, host, password)
+
+    def setpass(self, user: str, host: str, password: bytes) -> Answer:
+        """Passed on."""
+        return self._authority.setpass(user, host, password)
+
+    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
+        """Passed on."""
+        return self._authority.certauth(user, host, certificate)
+
+    def close(self) -> "Deferred[None] | None":
+        """Closes the other authority."""
+        return self._authority.close()
 
     def isuser(self, user: str, host: str) -> Answer:
         """What the other authority says, or said last."""

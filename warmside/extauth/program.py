@@ -44,6 +44,7 @@ class _Asked:
     frame: bytes = field(repr=False)
     repeatable: bool
     answer: "Deferred[bool]" = field(repr=False)
+    since: float = 0.0
     timer: Any = None
     copy: "_Copy | None" = None
 
@@ -135,6 +136,7 @@ class ProgramAuthority:
             if copy.free:
                 asked = self._waiting.popleft()
                 asked.copy = copy
+                asked.timer.reset(max(0.0, asked.since + DEADLINE - self._reactor.seconds()))
                 copy.ask(asked)
 
     def answered(self, asked: _Asked, answer: bool) -> None:
@@ -151,7 +153,8 @@ class ProgramAuthority:
             raise AuthorityDown
         fields = [operation, user.encode(), host.encode()] + ([] if secret is None else [secret])
         payload = b":".join(fields)
-        asked = _Asked(struct.pack("!H", len(payload)) + payload, repeatable, Deferred())
+        frame = struct.pack("!H", len(payload)) + payload
+        asked = _Asked(frame, repeatable, Deferred(), self._reactor.seconds())
         asked.timer = self._reactor.callLater(DEADLINE if running else PATIENCE, self._too_late, asked)
         self._waiting.append(asked)
         self.serve()

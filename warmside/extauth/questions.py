@@ -26,11 +26,6 @@ class Question:
     host: str
     secret: bytes = field(default=b"", repr=False)
 
-    @property
-    def bare(self) -> str:
-        """The bare JID that the question is about."""
-        return f"{self.user}@{self.host}"
-
     @classmethod
     def parse(cls, payload: bytes) -> "Question":
         """Read a frame's payload.

@@ -14,10 +14,6 @@ import sys
 import time
 from collections import deque
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 REPEATABLE = (b"auth:", b"isuser:", b"setpass:", b"certauth:")
 """What may be asked twice: it changes nothing, or the same thing again."""
@@ -48,7 +44,7 @@ def run(arguments: "list[str]") -> int:
         fault = "its command line is wrong: give one SOCKET, such as /run/warmside/extauth.sock"
     elif _address(where) is None:
         fault = f"{where} is neither the path of a socket nor tcp:PORT"
-    if fault and not _is_pipe(0):
+    if fault and not is_pipe(0):
         print(f"warmside relay: {fault}", file=sys.stderr)
         return 2
     Relay(0, 1, None if fault else _address(where or ""), fault or str(where)).run()
@@ -295,7 +291,8 @@ def _address(where: str) -> "tuple[int, object] | None":
     return (socket.AF_UNIX, path) if path.startswith("/") else None
 
 
-def _is_pipe(fd: int) -> bool:
+def is_pipe(fd: int) -> bool:
+    """Whether another program is at the other end of a file descriptor."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 

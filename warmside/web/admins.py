@@ -23,8 +23,10 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from warmside.gate import TooManyFailures
 from warmside.jids import InvalidJID, prepare
 from warmside.onetime import has_prefix
+from warmside.right import RightBefore
 from warmside.sharing import Shared
 from warmside.watched import FileRefused, WatchedFile, read_guarded
 from warmside.web.limits import Slowdown
@@ -162,6 +164,7 @@ class AdminChecker:
     :param file: the admins file, if there is one.
     :param accounts: prepared bare JIDs of ejabberd's accounts.
     :param check_account: asks ejabberd; raises `TooManyFailures` and whatever keeps it from asking.
+    :param right: knows, for all processes, what was right before.
     :param look: is told of names that look like accounts and are none; raises `TooManyFailures`.
     """
 
@@ -176,6 +179,7 @@ class AdminChecker:
         look: Callable[[str], Awaitable[None]],
         bcrypt_pool: Bcrypt,
         slowdown: Slowdown,
+        right: RightBefore,
     ) -> None:
         self._reactor = reactor
         self._file = file
@@ -184,13 +188,14 @@ class AdminChecker:
         self._look = look
         self._bcrypt = bcrypt_pool
         self._slowdown = slowdown
+        self._before = right
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._checks: Shared[bytes, bool] = Shared()
 
     def knows(self, name: str) -> bool:
         """Whether there is an admin of this name."""
-        return name in self._accounts or (self._file is not None and name in self._file.content)
+        return self._name(name) in self._accounts or (self._file is not None and name in self._file.content)
 
     def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
         """See `ICredentialsChecker`.
@@ -203,7 +208,7 @@ class AdminChecker:
 
     async def _check(self, credentials: AddressedPassword) -> bytes | tuple[()]:
         since = self._reactor.seconds()
-        name, password = account_name(credentials.username.decode("utf-8", "replace")), credentials.password
+        name, password = self._name(credentials.username.decode("utf-8", "replace")), credentials.password
         hashed, known = self._hash_of(name)
         remembered = self._digest(name.encode(), password, hashed)
         if self._right.get(remembered, 0.0) > since:
@@ -211,13 +216,21 @@ class AdminChecker:
             return name.encode()
         address = credentials.address
 
+        parts = (name.encode(), password, hashed)
+
         async def check() -> bool:
-            async with self._slowdown.check(address):
-                return await self._is_right(name, password, hashed, known)
+            try:
+                async with self._slowdown.check(address):
+                    return await self._is_right(name, password, hashed, known)
+            except (TooManyFailures, Overloaded):
+                if not await self._before.anywhere(*parts):
+                    raise
+                return known or await self._is_right(name, password, hashed, known)
 
         if not await self._checks.run(remembered, check):
             await self._slowdown.failed(address, since)
             raise UnauthorizedLogin
+        await self._before.remember(*parts)
         self._right[remembered] = since + ACCOUNT_REMEMBERED if name in self._accounts else float("inf")
         while len(self._right) > MOST_REMEMBERED:
             self._right.popitem(last=False)
@@ -232,6 +245,10 @@ class AdminChecker:
         elif self._accounts and not known and "@" in name:
             await self._look(name)
         return await self._bcrypt.check(password, hashed) and known and not one_time
+
+    def _name(self, name: str) -> str:
+        """The name as the file has it, or else as ``admins.accounts`` would have it."""
+        return name if self._file is not None and name in self._file.content else account_name(name)
 
     def _hash_of(self, name: str) -> tuple[bytes, bool]:
         """The hash of an admin's password, and ``True``.

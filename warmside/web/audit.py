@@ -21,7 +21,7 @@ def audit(log: Logger, call: Call, address: str, outcome: str, status: int | Non
     :param seconds: how long it took.
     """
     facts = {
-        "request": f"{call.request.method.decode('ascii')} {call.request.path.decode('ascii', 'replace')}",
+        "request": _bounded(f"{call.request.method.decode('ascii')} {call.request.path.decode('ascii', 'replace')}"),
         "outcome": outcome,
         "status": status,
         "admin": _bounded(call.admin),

@@ -36,6 +36,7 @@ class Call:
         self.request = request
         self.id = request_id(request)
         self.form = accepted_form(request)
+        self.error_form = accepted_form(request, error=True) or Form.TEXT
         self.started = time.monotonic()
         self.admin: str | None = None
         self.jid: str | None = None
@@ -103,7 +104,7 @@ class Endpoint(Resource):
         except Exception as error:
             problem = self._problem(error, call)
             self.ended(call, problem.name, problem.status)
-            return replies.problem(problem, call.form or Form.TEXT)
+            return replies.problem(problem, call.error_form)
         self.ended(call, "success", reply.status)
         return reply
 
@@ -150,7 +151,7 @@ class NotFound(Endpoint):
         super().__init__({})
 
     async def _answer(self, call: Call) -> Reply:
-        return replies.problem(not_found(), call.form or Form.TEXT)
+        return replies.problem(not_found(), call.error_form)
 
 
 def not_found() -> Problem:

@@ -28,6 +28,6 @@ def request_id(request: Request) -> str:
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def accepted_form(request: Request) -> Form | None:
-    """The form of reply that the request likes best; ``None`` if it accepts none that there is."""
-    return choose(request_headers(request, "Accept"))
+def accepted_form(request: Request, *, error: bool = False) -> Form | None:
+    """The form of reply, or of an error, that the request likes best; ``None`` if it accepts none that there is."""
+    return choose(request_headers(request, "Accept"), error=error)

@@ -15,64 +15,64 @@ class Form(enum.Enum):
     TEXT = "text/plain"
 
 
-TYPES = {
-    "text/html": Form.HTML,
-    "application/xhtml+xml": Form.XHTML,
-    "application/json": Form.JSON,
-    "application/problem+json": Form.JSON,
-    "text/plain": Form.TEXT,
+NAMES = {
+    Form.HTML: ("text/html",),
+    Form.XHTML: ("application/xhtml+xml",),
+    Form.JSON: ("application/json",),
+    Form.TEXT: ("text/plain",),
 }
+PROBLEM = "application/problem+json"
+"""What an error in JSON is (RFC 9457); who accepts it gets errors so, but no other reply."""
 
 
-def choose(accept: Iterable[str]) -> Form | None:
+def choose(accept: Iterable[str], *, error: bool = False) -> Form | None:
     """The form that the caller likes best; ``None`` if he accepts none of them.
 
-    A type that is named comes before a wildcard of the same weight, and the earlier before the
-    later. XHTML is served as ``application/xhtml+xml`` only where ``text/html`` is not accepted.
+    Each form has the weight of the most specific range that matches it. Of the same weight, one that
+    is named comes before one that only a wildcard matches, and the earlier before the later. XHTML is
+    served as ``application/xhtml+xml`` only where ``text/html`` is not accepted.
 
     :param accept: the values of all ``Accept`` headers.
+    :param error: whether it is for an error.
     """
-    ranges = [part for value in accept for part in value.split(",") if part.strip()][:MOST_RANGES]
+    ranges = _ranges(accept)
     if not ranges:
         return Form.HTML
-    weights: dict[str, float] = {}
-    for text in ranges:
-        name, *parameters = (piece.strip().lower() for piece in text.split(";"))
-        weights.setdefault(name, _weight(parameters))
-    best: Form | None = None
-    best_rank = (0.0, 0, 0)
-    for position, (name, weight) in enumerate(weights.items()):
-        form, named = _form(name, weights)
-        rank = (weight, named, -position)
-        if form is not None and weight > 0 and (best is None or rank > best_rank):
-            best, best_rank = form, rank
-    if best is Form.XHTML and weights.get("text/html", weights.get("text/*", weights.get("*/*", 0))) > 0:
-        return Form.HTML
-    return best
+    ranks: dict[Form, tuple[float, int, int]] = {}
+    for form, names in NAMES.items():
+        matches = [_match(name, ranges) for name in ((*names, PROBLEM) if error and form is Form.JSON else names)]
+        best = max(matches)
+        if best[0] > 0:
+            ranks[form] = best
+    if not ranks:
+        return None
+    liked = max(ranks, key=lambda form: ranks[form])
+    return Form.HTML if liked is Form.XHTML and Form.HTML in ranks else liked
 
 
 def accepts_json(accept: Iterable[str]) -> bool:
     """Whether a reply in JSON is acceptable, be it liked best or not."""
-    weights: dict[str, float] = {}
-    for text in [part for value in accept for part in value.split(",") if part.strip()][:MOST_RANGES]:
+    ranges = _ranges(accept)
+    return not ranges or _match("application/json", ranges)[0] > 0
+
+
+def _ranges(accept: Iterable[str]) -> dict[str, tuple[float, int]]:
+    """The media ranges with their weights and places."""
+    ranges: dict[str, tuple[float, int]] = {}
+    texts = [part for value in accept for part in value.split(",") if part.strip()]
+    for position, text in enumerate(texts[:MOST_RANGES]):
         name, *parameters = (piece.strip().lower() for piece in text.split(";"))
-        weights.setdefault(name, _weight(parameters))
-    for name in ("application/json", "application/*", "*/*"):
-        if name in weights:
-            return weights[name] > 0
-    return not weights
+        ranges.setdefault(name, (_weight(parameters), position))
+    return ranges
 
 
-def _form(name: str, weights: dict[str, float]) -> tuple[Form | None, int]:
-    """What a media range gives, and how exactly it names it. A wildcard gives the first type not excluded."""
-    if name in TYPES:
-        return TYPES[name], 2
-    if name in ("*/*", "text/*", "application/*"):
-        prefix = name.removesuffix("*").removeprefix("*/")
-        for candidate, form in TYPES.items():
-            if candidate.startswith(prefix) and weights.get(candidate, 1) > 0:
-                return form, 0 if name == "*/*" else 1
-    return None, 0
+def _match(name: str, ranges: dict[str, tuple[float, int]]) -> tuple[float, int, int]:
+    """The weight of a type, how exactly it is named, and how early (greater is earlier)."""
+    for specificity, pattern in ((2, name), (1, name.partition("/")[0] + "/*"), (0, "*/*")):
+        if pattern in ranges:
+            weight, position = ranges[pattern]
+            return weight, specificity, -position
+    return 0.0, 0, 0
 
 
 def _weight(parameters: Iterable[str]) -> float:

@@ -67,7 +67,8 @@ class BoundedRequest(Request):
         assert self.content is not None
         self.content.seek(0)
         self.method, self.clientproto = command, version
-        self.uri = ABSOLUTE_FORM.sub(b"", path) or b"/"
+        # "*" (RFC 9112, 3.2.4) is an address like any other here; Twisted would answer it past the site.
+        self.uri = b"/*" if path == b"*" else ABSOLUTE_FORM.sub(b"", path) or b"/"
         self.path = self.uri.partition(b"?")[0]
         self.args = {}
         channel: Any = self.channel
@@ -154,7 +155,7 @@ class BoundedChannel(HTTPChannel):
         self.refused = True
         self._stop_clock()
         request = self.requests[-1] if self.requests and not self._handlingRequest else Request(self)
-        reply = problem_reply(problem, accepted_form(request) or Form.TEXT)
+        reply = problem_reply(problem, accepted_form(request, error=True) or Form.TEXT)
         headers = reply.all_headers(request_id(request)) | {"Connection": "close"}
         head = f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
