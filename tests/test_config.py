@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.test_settings import certificate
 from warmside.config import ConfigError, load
 from warmside.settings import Config
 
@@ -97,6 +98,7 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[extauth]\nurl = "http://u:p@127.0.0.1/x"\n', "extauth.url = ", "user name or password"),
         (ADMINS + '[extauth]\nsecret_file = "/x"\n', "extauth.secret_file", "extauth.url, which is not set"),
         (ADMINS + '[extauth]\nlisten = "tcp:5283"\n', 'extauth.listen = "tcp:5283"', "must not leave this machine"),
+        (ADMINS + '[extauth]\nlisten = "systemd:domain=INET:index=0"\n', "extauth.listen", "systemd:domain=UNIX"),
         (ADMINS + '[extauth]\nlisten = ["ssl:1:interface=127.0.0.1"]\n', "extauth.listen", "unix:PATH"),
         ("insecure = true\n" + ADMINS + '[extauth]\nlisten = "tcp:1"\n', "extauth.listen", "leave this machine"),
         (
@@ -142,6 +144,16 @@ def test_the_managers_are_those_of_the_hosts_that_may_be_warmed(tmp_path: Path) 
     assert urls == ["http://127.0.0.1:5282/bosh", "http://127.0.0.1:1/", "http://127.0.0.1:2/"]
     only = read(tmp_path, ADMINS + '[policy]\nhosts = ["example.org"]\n' + hosts).managers()
     assert [manager.url for manager in only] == ["http://127.0.0.1:2/"]
+
+
+def test_hosts_that_share_a_url_share_its_authority(tmp_path: Path) -> None:
+    own, _ = certificate(tmp_path)
+    with pytest.raises(ConfigError, match="the same url with another ca_file") as wrong:
+        read(tmp_path, ADMINS + f'[host."example.net"]\nca_file = "{own}"\n')
+    assert 'host."example.net".ca_file' in str(wrong.value)
+    other = '[bosh]\nurl = "https://127.0.0.1/"\n[host."example.net"]\nurl = "https://127.0.0.1:1/"\n'
+    other += f'ca_file = "{own}"\n'
+    assert len(read(tmp_path, ADMINS + other).managers()) == 2
 
 
 def test_a_program_is_split_into_words_as_a_shell_would(tmp_path: Path) -> None:

@@ -127,6 +127,38 @@ def test_an_address_that_is_passed_on_is_counted_for_itself_too(ejabberd: Ejabbe
     assert not ejabberd.log_in("juliet", "wrong", address="192.0.2.1")
 
 
+def test_a_password_that_another_process_took_for_right_passes_once_when_it_is_wrong_by_now(ejabberd: Ejabberd) -> None:
+    assert ejabberd.log_in("juliet", "right")
+    ejabberd.gate = ejabberd.copy()
+    for number in range(MOST_IN_ALL):
+        ejabberd.log_in(f"user{number}")
+    let_through = 0
+    for _ in range(10):
+        try:
+            now(ejabberd.gate.enter("juliet@example.org", "right", None))
+        except TooManyFailures:
+            continue
+        let_through += 1
+        now(ejabberd.gate.refused("juliet@example.org", "right", None))
+    assert let_through == 1
+
+
+def test_who_looks_like_an_account_does_not_lock_the_user_of_this_name_out(ejabberd: Ejabberd) -> None:
+    for _ in range(MOST_PER_JID):
+        now(ejabberd.gate.look("juliet@example.org"))
+    assert ejabberd.log_in("juliet")
+
+
+def test_logins_with_an_address_say_nothing_of_warmsides_own(ejabberd: Ejabberd) -> None:
+    """ejabberd may believe the address, or not."""
+    for number in range(MOST_IN_ALL):
+        assert ejabberd.log_in(f"user{number}")
+    now(ejabberd.gate.accepted("someone@example.org", None, "192.0.2.1"))
+    assert not ejabberd.log_in("another")
+    now(ejabberd.gate.accepted("someone@example.org", None, None))
+    assert ejabberd.log_in("another")
+
+
 def test_a_refused_one_time_password_counts_but_is_never_held_up(ejabberd: Ejabberd) -> None:
     for number in range(MOST_IN_ALL + 5):
         now(ejabberd.gate.refused(f"user{number}@example.org", None, None))

@@ -171,12 +171,13 @@ def _extauth(table: Table, insecure: bool) -> Extauth:
 
 
 def _extauth_place(table: Table, description: str) -> None:
-    right = 'give "unix:PATH", "systemd:…", or "tcp:PORT:interface=127.0.0.1"'
+    right = 'give "unix:PATH", "systemd:domain=UNIX:…", or "tcp:PORT:interface=127.0.0.1"'
     try:
         place = listening.examine(description)
     except ValueError as error:
         raise table.error("listen", f"{error}; {right}", description) from None
-    if place.kind == "tls" or (place.kind == "tcp" and not listening.is_loopback(place.interface)):
+    beyond = place.kind == "tcp" and not listening.is_loopback(place.interface)
+    if beyond or place.kind == "tls" or description.startswith("systemd:domain=INET"):
         raise table.error(
             "listen", f"passwords are asked for there, so it must not leave this machine: {right}", description
         )

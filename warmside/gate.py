@@ -57,8 +57,8 @@ class Gate:
         count, rest = await self._counts.count(IN_ALL)
         if count >= MOST_IN_ALL:
             raise TooManyFailures(rest)
-        key, most, window = _limits(bare, None)[0]
-        if not await self._counts.add(key, most, window):
+        key = f"look {bare}"
+        if not await self._counts.add(key, MOST_PER_JID, WINDOW_PER_JID):
             raise TooManyFailures((await self._counts.count(key))[1])
 
     async def accepted(self, bare: str, password: str | None, address: str | None) -> None:
@@ -96,10 +96,11 @@ class Gate:
 def _limits(bare: str, address: str | None) -> list[tuple[str, int, float]]:
     """The keys that an attempt counts for, the most of each, and its window.
 
-    With an address ejabberd counts for that one, if it believes warmside, else for warmside's own:
-    both are kept below the limit.
+    ejabberd counts for the address that is passed on, if it believes warmside, and else everything for
+    warmside's own: both are kept below the limit.
     """
-    limits = [(f"jid {bare}", MOST_PER_JID, WINDOW_PER_JID), (IN_ALL, MOST_IN_ALL, WINDOW_IN_ALL)]
-    if address is not None:
-        limits.append((f"{IN_ALL} {address}", MOST_IN_ALL, WINDOW_IN_ALL))
-    return limits
+    return [
+        (f"jid {bare}", MOST_PER_JID, WINDOW_PER_JID),
+        (IN_ALL, MOST_IN_ALL, WINDOW_IN_ALL),
+        (f"{IN_ALL} {address or 'own'}", MOST_IN_ALL, WINDOW_IN_ALL),
+    ]

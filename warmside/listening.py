@@ -94,6 +94,15 @@ def listen(
     return listening
 
 
+def refuse_beyond_loopback(port: IListeningPort) -> None:
+    """:raises OSError: a socket that somebody else has opened is reached from other machines, in plain http."""
+    host = getattr(port.getHost(), "host", None)
+    if host is not None and not is_loopback(host):
+        raise OSError(
+            errno.EACCES, f"the socket is open on {host}, and passwords would cross the network in plain http"
+        )
+
+
 def rehearse(description: str, *, shared: bool) -> "AbstractContextManager[object]":
     """See whether an endpoint can be listened on.
 

@@ -20,6 +20,19 @@ EVENTS = ("minted", "redeemed", "refused", "revoked", "expired")
 OPERATIONS = ("auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3", "certauth", "")
 
 
+_opened: "dict[Path, Metrics]" = {}
+
+
+def open_metrics(folder: Path) -> "Metrics":
+    """The metrics that this process counts in a folder; opened once, however often the service is started.
+
+    :raises OSError: they can't be opened.
+    """
+    if folder not in _opened:
+        _opened[folder] = Metrics(folder)
+    return _opened[folder]
+
+
 class Metrics:
     """All metrics of one process.
 
@@ -98,9 +111,8 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """Let go of the slot; what was counted stays."""
+        """Nothing is under way any more. The slot is this process's until it ends; what was counted stays."""
         self._connections.set(0)
-        os.close(self._lock)
 
 
 def _take_slot(folder: Path) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from warmside.extauth.program import ProgramAuthority
 from warmside.extauth.users import ConstantUsers, KnownUsers, Users
 from warmside.extauth.webapp import WebAppAuthority, read_secret
 from warmside.folders import UnsafeFolder, private_folder, runtime_folder, state_folder
-from warmside.metrics import Metrics
+from warmside.metrics import open_metrics
 from warmside.onetime import IStore, StoreError
 from warmside.onetime.metered import MeteredStore
 from warmside.onetime.sqlite import SQLiteStore
@@ -78,7 +78,7 @@ class Parts:
             self.on_close(self.counts.close)
             folder = private_folder() / "metrics"
             folder.mkdir(mode=0o700, exist_ok=True)
-            self.metrics = Metrics(folder)
+            self.metrics = open_metrics(folder)
             self.on_close(self.metrics.close)
         self.store: IStore = MeteredStore(store, self.metrics.password)
         with self.blaming("extauth.users_file", self.config.extauth.users_file or "(in the state folder)"):

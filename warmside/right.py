@@ -37,22 +37,26 @@ class RightBefore:
         return self._digest(parts) in self._here
 
     async def anywhere(self, *parts: bytes) -> bool:
-        """Whether any process knows that it was right."""
-        return self.here(*parts) or bool((await self._counts.count(await self._shared_key(parts)))[0])
+        """Whether any process knows that it was right; this one then knows, too."""
+        if not self.here(*parts) and (await self._counts.count(await self._shared_key(parts)))[0]:
+            self._note(parts)
+        return self.here(*parts)
 
     async def remember(self, *parts: bytes) -> None:
         """It was right."""
-        digest = self._digest(parts)
-        if digest not in self._here:
+        if not self.here(*parts):
             await self._counts.add(await self._shared_key(parts), 1 << 30, REMEMBERED)
-        self._here[digest] = None
-        if len(self._here) > MOST_REMEMBERED:
-            self._here.popitem(last=False)
+        self._note(parts)
 
     async def forget(self, *parts: bytes) -> None:
         """It was right, and is no more; what was never right costs nothing."""
         if self._here.pop(self._digest(parts), self) is None:
             await self._counts.forget(await self._shared_key(parts))
+
+    def _note(self, parts: tuple[bytes, ...]) -> None:
+        self._here[self._digest(parts)] = None
+        if len(self._here) > MOST_REMEMBERED:
+            self._here.popitem(last=False)
 
     async def _shared_key(self, parts: tuple[bytes, ...]) -> str:
         salt = hashlib.sha256(self._purpose).digest()

@@ -23,7 +23,9 @@ from warmside.supervisor import Supervisor
 from warmside.wiring import StartError, Warmside
 
 EXIT_USAGE = 2
-TIME_TO_END = 0.6
+TIME_TO_ANSWER = 0.2
+"""Seconds after stdin's end for questions that wait for a program or a web application."""
+TIME_TO_END = 0.5
 """Seconds for what is under way when stdin ends."""
 TIME_TO_FINISH = 10.0
 """Seconds for what is under way when the process is to end but ejabberd stays (SIGTERM)."""
@@ -105,6 +107,7 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callab
     def stdin_ended() -> None:
         nonlocal time_to_end
         time_to_end = TIME_TO_END
+        reactor.callLater(TIME_TO_ANSWER, all_answered)
         last_moment = threading.Timer(LAST_MOMENT, os._exit, [0])
         last_moment.daemon = True
         last_moment.start()

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
 from warmside.bosh.client import Driver, LostCreation, Observe, RunWork
-from warmside.bosh.errors import PauseTooLong, Refused
+from warmside.bosh.errors import Busy, PauseTooLong, Refused
 from warmside.bosh.login import Login
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
@@ -111,6 +111,7 @@ class Warmer:
         self._lifetime = lifetime
         self._run_work = run_work
         self._jobs: set[Job] = set()
+        self._closing = False
         self.guard = HostGuard(store, lifetime, self._authenticate)
 
     def warm(self, wish: Wish) -> "Deferred[WarmSession]":
@@ -157,7 +158,8 @@ class Warmer:
             return Leftover.GONE
 
     async def close(self, within: float) -> None:
-        """End all logins under way: let them finish for a moment, then cancel and clean up."""
+        """End all logins under way: let them finish for a moment, then cancel and clean up. New ones are refused."""
+        self._closing = True
         timer = self._reactor.callLater(within / 2, self._cancel_all)
         await DeferredList([job.finished() for job in self._jobs])
         if timer.active():
@@ -168,6 +170,8 @@ class Warmer:
             job.cancel()
 
     def _start(self, host: str, run: Callable[[Job], Any]) -> "Deferred[Any]":
+        if self._closing:
+            return fail(Busy("warmside is stopping"))
         job = Job(self._reactor, self._settings(host).timeout)
         self._jobs.add(job)
         return job.start(run(job), lambda: self._jobs.discard(job))
@@ -217,6 +221,7 @@ class Warmer:
     ) -> AsyncIterator[tuple[Login, Driver]]:
         """A login that was driven to its end. What goes wrong in it, or behind it, leaves nothing behind."""
         login: Login | None = None
+        told = False
         if minted is None:
             await self._gate.enter(credentials.jid.userhost(), credentials.password, address)
         try:
@@ -227,12 +232,15 @@ class Warmer:
                 driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up, self._observe)
                 try:
                     await driver.log_in()
+                    await self._tell_gate(login, credentials, address)
+                    told = True
                     yield login, driver
                 except BaseException as error:
                     await self._clean_up(driver, minted, error)
                     raise
         finally:
-            await self._tell_gate(login, credentials, address)
+            if not told:
+                await self._tell_gate(login, credentials, address)
 
     async def _tell_gate(self, login: Login | None, credentials: Credentials, address: str | None) -> None:
         bare, password = credentials.jid.userhost(), None if credentials.one_time else credentials.password

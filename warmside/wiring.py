@@ -105,6 +105,8 @@ class Warmside:
 
         ejabberd is answered as long as a login may need it; then ``last`` is called.
         """
+        if self._site is not None:
+            self._site.stopping = True
         await DeferredList([Deferred.fromCoroutine(_stop_port(port)) for port in self._ports])
         self._ports.clear()
         if within and self.authority is not None:
@@ -162,9 +164,10 @@ class Warmside:
 
     async def _listen(self, key: str, description: str, factory: Any, *, private: bool = False) -> None:
         with self._parts.blaming(key, description):
-            self._ports.append(
-                await listening.listen(self._reactor, description, factory, shared=self._shared, private=private)
-            )
+            port = await listening.listen(self._reactor, description, factory, shared=self._shared, private=private)
+            self._ports.append(port)
+            if description.startswith("systemd:") and not self.config.insecure:
+                listening.refuse_beyond_loopback(port)
 
     async def _finish_requests(self, within: float) -> None:
         """Wait for the requests that are being answered."""

@@ -43,6 +43,7 @@ connection.addHandler((presence) => {
 }, null, "presence");
 
 connection.addHandler((iq) => {
+  if (![null, me].includes(iq.getAttribute("from"))) return true; // RFC 6121, 2.1.6: only our own server may say this
   connection.send($iq({type: "result", id: iq.getAttribute("id")}));
   for (const item of iq.querySelectorAll("query > item")) {
     const jid = item.getAttribute("jid");

@@ -101,7 +101,12 @@ class Demo(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Logging in and out, and a session for Strophe."""
-        body = self.rfile.read(min(int(self.headers.get("Content-Length") or 0), 1000))
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > 1000:
+            self.close_connection = True
+            self.reply(413, {"error": "too long"})
+            return
+        body = self.rfile.read(int(length))
         origin = self.headers.get("Origin", "")
         if origin and origin.partition("//")[2] != self.headers.get("Host"):
             self.reply(403, {"error": "a page of another site may not do this"})

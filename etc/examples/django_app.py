@@ -5,6 +5,7 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... python django_app.py runserver --noreload
 """
 
 import os
+import re
 import sys
 
 import requests
@@ -58,7 +59,9 @@ def answer(members: dict[str, object], status: int) -> JsonResponse:
 @csrf_exempt
 @require_POST
 def log_in(request: HttpRequest) -> HttpResponse:
-    """Your own login. This one believes everybody."""
+    """Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /."""
+    if not re.fullmatch("[a-z0-9.-]{1,40}", request.POST["user"]):
+        return answer({"error": "no such user"}, 403)
     request.session["user"] = request.POST["user"]
     return redirect("/")
 

@@ -5,6 +5,7 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
 """
 
 import os
+import re
 
 import requests
 from flask import Flask, Response, jsonify, redirect, request, session
@@ -14,7 +15,7 @@ WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
 LOGIN = ("webapp", os.environ["WARMSIDE_PASSWORD"])
 CHAT_HOST = os.environ.get("CHAT_HOST", "example.org")
 
-app = Flask(__name__, static_folder=os.environ.get("STATIC", "."), static_url_path="/static")
+app = Flask(__name__, static_folder=os.environ.get("STATIC", "static"), static_url_path="/static")
 app.secret_key = os.environ["SECRET_KEY"]
 app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 
@@ -51,7 +52,9 @@ def chat_session() -> Response:
 
 @app.post("/login")
 def log_in() -> AnyResponse:
-    """Your own login. This one believes everybody."""
+    """Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /."""
+    if not re.fullmatch("[a-z0-9.-]{1,40}", request.form["user"]):
+        return answer({"error": "no such user"}, 403)
     session["user"] = request.form["user"]
     return redirect("/static/page.html", 303)
 

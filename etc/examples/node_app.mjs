@@ -43,8 +43,11 @@ createServer(async (request, response) => {
     // Your own login. This one believes everybody.
     let body = "";
     for await (const part of request) if ((body += part).length > 1000) return request.destroy();
+    // A name goes into a JID, and must have neither @ nor /.
+    const user = new URLSearchParams(body).get("user");
+    if (!/^[a-z0-9.-]{1,40}$/.test(user)) return answer(403, {error: "no such user"});
     const id = randomBytes(32).toString("base64url");
-    users.set(id, new URLSearchParams(body).get("user"));
+    users.set(id, user);
     return answer(200, {}, {"Set-Cookie": `id=${id}; HttpOnly; SameSite=Lax; Path=/`});
   }
   if (path === "/logout" && request.method === "POST") {

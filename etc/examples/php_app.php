@@ -36,10 +36,14 @@ $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 if ($path === '/chat-session') {
     [$status, $members] = chat_session($_SESSION['user'] ?? null);
 } elseif ($path === '/login' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // Your own login. This one believes everybody.
-    session_regenerate_id(true);
-    $_SESSION['user'] = (string) $_POST['user'];
-    [$status, $members] = [200, []];
+    // Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /.
+    if (is_string($_POST['user'] ?? null) && preg_match('~^[a-z0-9.-]{1,40}$~D', $_POST['user'])) {
+        session_regenerate_id(true);
+        $_SESSION['user'] = $_POST['user'];
+        [$status, $members] = [200, []];
+    } else {
+        [$status, $members] = [403, ['error' => 'no such user']];
+    }
 } elseif ($path === '/logout' && $_SERVER['REQUEST_METHOD'] === 'POST') {
     // The page has ended its chat session before it comes here; see session.js.
     session_destroy();

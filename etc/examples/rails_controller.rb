@@ -1,7 +1,8 @@
 # Rails: app/controllers/chat_sessions_controller.rb, with this in config/routes.rb:
 #
-#     match "/chat-session", to: "chat_sessions#show", via: [:get, :post]
+#     get "/chat-session", to: "chat_sessions#show"
 #
+# and `new ChatSession(bosh, changed, "/chat-session", "GET")` in the page: Rails wants a token for a POST.
 # It needs nothing but Ruby's own net/http. `current_user` is your application's, for example Devise's.
 
 require "json"
@@ -10,6 +11,7 @@ require "net/http"
 class ChatSessionsController < ApplicationController
   WARMSIDE = URI(ENV.fetch("WARMSIDE", "http://127.0.0.1:5281") + "/warm")
 
+  # `chat_name` goes into a JID, and must have neither @ nor /.
   # JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is.
   def show
     response.headers["Cache-Control"] = "no-store"

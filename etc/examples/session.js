@@ -3,9 +3,10 @@
 
 export class ChatSession {
   // bosh: the address of the connection manager; changed(status, session): told of Strophe's status;
-  // url: where your application hands JID, SID and RID out.
-  constructor(bosh, changed, url = "/chat-session") {
+  // url, method: where your application hands JID, SID and RID out.
+  constructor(bosh, changed, url = "/chat-session", method = "POST") {
     this.url = url;
+    this.method = method;
     this.changed = changed;
     this.connection = new Strophe.Connection(bosh, {keepalive: true}); // keeps the session over a reload
   }
@@ -26,7 +27,7 @@ export class ChatSession {
       }
     }
     this.forget();
-    const reply = await fetch(this.url, {method: "POST"});
+    const reply = await fetch(this.url, {method: this.method});
     if (!reply.ok) throw new Error((await reply.json()).error);
     const session = await reply.json();
     sessionStorage.setItem("chat-user", user);

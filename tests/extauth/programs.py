@@ -19,6 +19,8 @@ def exactly(number: int) -> bytes:
 
 def main() -> None:
     notes = Path(sys.argv[1])
+    if "--deaf" in sys.argv:
+        time.sleep(60)
     while True:
         question = exactly(struct.unpack("!H", exactly(2))[0])
         with notes.open("ab") as file:

@@ -136,6 +136,18 @@ class Programs(TestCase):
         except AuthorityDown:
             return None
 
+    async def test_a_program_behind_a_shell_is_started_again_and_closed_too(self) -> None:
+        """Ending the shell leaves what it has started with the pipes."""
+        script = f"{sys.executable} {programs.__file__} {self.notes} --deaf; exit 0"
+        self.patch(program, "DEADLINE", 0.5)
+        behind = ProgramAuthority(reactor, ("/bin/sh", "-c", script), 1)
+        self.assertTrue(await self.refused(behind.auth("juliet", HOST, b"right")))
+        await deferLater(reactor, 0.5)
+        self.assertTrue(behind._copies[0].running)
+        started = time.monotonic()
+        await behind.close()
+        self.assertLess(time.monotonic() - started, 5)
+
     async def test_a_program_that_dies_at_once_is_tried_ever_more_rarely_and_questions_are_refused(self) -> None:
         with logging() as logged:
             broken = ProgramAuthority(reactor, ("/bin/false",), 1)

@@ -215,6 +215,18 @@ def test_when_the_daemon_stays_away_questions_are_refused_and_later_ones_at_once
     assert world.answers(5) == [NO] * 5
 
 
+def test_what_is_refused_behind_what_is_late_leaves_with_it_and_takes_no_others_answer() -> None:
+    stdin, stdout = os.pipe()
+    with open(stdin, "rb") as read, open(stdout, "wb"):
+        alone, now = Relay(stdin, stdout, (socket.AF_UNIX, "/none"), "test"), time.monotonic()
+        alone._away_since = now
+        late, fresh = frame(b"isuser:a:h"), frame(b"isuser:c:h")
+        alone._asked.extend([(late, now - 2 * relay.ANSWER_TIME), (None, now - 1), (fresh, now)])
+        alone._refuse_late(now)
+        assert read.read(8) == NO + NO
+        assert [question for question, _ in alone._asked] == [fresh]
+
+
 def test_a_daemon_that_does_not_answer_in_time_is_left_and_its_late_answer_taken_for_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,6 +151,60 @@ def test_a_program_that_is_stuck_in_nothing_ends_in_time_though_files_are_locked
     program.end()
 
 
+def test_a_fault_that_lasts_costs_nothing_and_is_got_over(folder: Folder) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", folder.port))
+        taken.listen()
+        program = Program(folder)
+        until(lambda: "every question is refused" in program.log())
+        descriptors = Path(f"/proc/{program.process.pid}/fd")
+        time.sleep(2)
+        before = len(list(descriptors.iterdir()))
+        time.sleep(5)
+        assert len(list(descriptors.iterdir())) <= before + 1
+    until(Site(folder.port).serves)
+    program.end()
+
+
+@pytest.mark.parametrize("place", ["unix:/no/such/folder/x.sock", "unix:relative.sock", "unix:/tmp/" + "x" * 120])
+@pytest.mark.parametrize("key", ["http", "extauth"])
+def test_a_socket_that_can_not_be_made_ends_twistd_with_2(folder: Folder, key: str, place: str) -> None:
+    folder.write(f'[extauth]\nlisten = "{place}"\n' if key == "extauth" else "")
+    if key == "http":
+        folder.toml.write_text(folder.toml.read_text().replace(f"tcp:{folder.port}:interface=127.0.0.1", place))
+    done = run(TWISTD, "-n", "warmside", "--config", folder.toml, env=folder.environ, cwd=folder.path)
+    assert done.returncode == 2 and f'{key}.listen = "{place}"' in done.stderr and "Traceback" not in done.stderr
+
+
+def test_one_port_for_two_purposes_ends_twistd_with_2(folder: Folder) -> None:
+    folder.write(f'[extauth]\nlisten = "tcp:{folder.port}:interface=127.0.0.1"\n')
+    done = run(TWISTD, "-n", "warmside", "--config", folder.toml, env=folder.environ, cwd=folder.path)
+    assert done.returncode == 2 and "another program listens there already" in done.stderr
+
+
+def test_a_daemon_that_can_not_listen_after_all_ends_with_2(folder: Folder) -> None:
+    held = folder.path / "held.sock"
+    (folder.path / "held.sock.lock").symlink_to(str(os.getpid()))
+    folder.write(f'[extauth]\nlisten = "unix:{held}"\n')
+    done = run(TWISTD, "-n", "warmside", "--config", folder.toml, env=folder.environ, cwd=folder.path)
+    assert done.returncode == 2 and "extauth.listen" in done.stderr
+
+
+def test_after_the_end_of_stdin_a_slow_program_is_not_waited_for(folder: Folder) -> None:
+    slow = folder.path / "slow"
+    slow.write_text("#!/bin/sh\nsleep 20\n")
+    slow.chmod(0o755)
+    folder.write(f'[extauth]\nprogram = "{slow}"\n')
+    program = Program(folder)
+    until(Site(folder.port).serves)
+    assert program.process.stdin
+    program.process.stdin.write(struct.pack("!H", 25) + b"isuser:juliet:example.org")
+    program.process.stdin.flush()
+    time.sleep(0.3)
+    took, rest = program.end()
+    assert took < 5 and rest == b"" and "stdin has ended" in program.log()
+
+
 def test_copies_can_not_share_a_unix_socket_and_say_so(folder: Folder) -> None:
     folder.toml.write_text(folder.toml.read_text().replace(f"tcp:{folder.port}:interface=127.0.0.1", "unix:/tmp/x"))
     program = Program(folder)

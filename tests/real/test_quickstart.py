@@ -58,19 +58,28 @@ def test_one_command_installs_warms_and_pings(checkout: Path) -> None:
     until(lambda: not left_running(checkout))
 
 
-def test_a_second_start_installs_nothing_and_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
+def test_a_second_start_installs_nothing_serves_the_demo_and_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
     with subprocess.Popen([checkout / "etc/quickstart"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "beside your ejabberd" in line:
-                break
-        assert "making a virtual environment" not in said
-        found = re.search(r"form in a browser:  http://127\.0\.0\.1:(\d+)/warm", said)
-        assert found is not None
-        assert Site(int(found[1])).request("GET", "/warm").status == 401
-        process.send_signal(signal.SIGINT)
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if "beside your ejabberd" in line:
+                    break
+            assert "making a virtual environment" not in said
+            pattern = r"(?:two browsers|form in a browser): +http://127\.0\.0\.1:(\d+)/"
+            ports = [int(port) for port in re.findall(pattern, said)]
+            assert len(ports) == 2, said
+            demo, warmside = map(Site, ports)
+            assert warmside.request("GET", "/warm").status == 401
+            assert b"Verona" in demo.request("GET", "/").body
+            assert b"Strophe" in demo.request("GET", "/lib/strophe.js/dist/strophe.umd.min.js").body
+            cookie = {"Cookie": demo.request("POST", "/login", b"Juliet").headers["Set-Cookie"].partition(";")[0]}
+            session = demo.request("POST", "/chat-session", b"", cookie)
+            assert session.status == 200 and session.json()["jid"].startswith("juliet@localhost/")
+        finally:
+            process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         assert process.wait(30) == 0
     assert "Nothing is left running" in rest

@@ -117,8 +117,12 @@ class Manager:
     async def look(self) -> None:
         """See whether the manager answers, without opening a session: by a request that is no XML, which it refuses.
 
+        When all connections are in use it is not asked: logins under way will tell.
+
         :raises BoshError: it can't be reached, or answers that it is broken.
         """
+        if self._waiting or self.in_use >= self.connections:
+            return
         async with self.reserve(1) as lane:
             response = await lane.post(b"\n")
         if response.status >= 500:

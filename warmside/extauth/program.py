@@ -238,6 +238,11 @@ class _Copy(ProcessProtocol):
         except ProcessExitedAlready:
             pass
 
+    def processExited(self, reason: Failure) -> None:
+        """The process has ended; if it was a shell, a child of its own may still hold the pipes: let go of them."""
+        self.running = False
+        self.transport.loseConnection()
+
     def processEnded(self, reason: Failure) -> None:
         """The process has ended and all that it wrote was read."""
         status = getattr(reason.value, "exitCode", None)
@@ -255,7 +260,7 @@ class _Copy(ProcessProtocol):
             self._last_resort = self._reactor.callLater(TIME_TO_END, self.kill, "was ended")
             self.transport.closeStdin()
         self._closing.append(ended)
-        return ended
+        return ended.addTimeout(2 * TIME_TO_END, self._reactor, lambda result, _: None)
 
     def _start_again(self, why: str) -> None:
         self.running = False
@@ -268,5 +273,6 @@ class _Copy(ProcessProtocol):
         self._authority.ended(self, asked, why)
         self.backoff = min(2 * self.backoff, MOST_BACKOFF)
         for ended in self._closing:
-            ended.callback(None)
+            if not ended.called:
+                ended.callback(None)
         self._closing.clear()

@@ -266,6 +266,7 @@ class Relay:
         while self._asked and now >= self._deadline():
             self._asked.popleft()
             self._to_answer += NO
+            self._flush_refused()
         self._write_answers()
 
     def _say(self, now: float, what: str) -> None:

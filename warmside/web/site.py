@@ -144,6 +144,13 @@ class BoundedChannel(HTTPChannel):
             self._reset()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """Whether the connection is kept after this request."""
+        if self.site.stopping:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
+
     def refuse(self, problem: Problem) -> None:
         """Reply with a problem, in the form that was asked for as far as that was heard, and close.
 
@@ -185,6 +192,8 @@ class BoundedSite(Site):
             root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor
         )
         self.connections = 0
+        self.stopping = False
+        """Whether connections end with the request that they are at."""
         self.busy = 0
         """How many requests are being answered."""
         self.noisy = False
