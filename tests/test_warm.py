@@ -121,11 +121,11 @@ class FakeManager(Resource):
     def _answer(self, kind: str, asked: Any, sid: str) -> bytes:
         if kind == "create":
             sid = f"sid{len(self.seen)}"
-            _, user, password = b64decode(str(asked.elements[0])).decode().split("\0")
-            bare = f"{user}@{asked.attributes['to']}"
-            self.alive[sid] = bare
             granted = f"sid='{sid}' wait='5' hold='1' requests='2' inactivity='30' ver='1.6'"
-            return body(MECHANISMS + self._verdict(bare, password), granted)
+            self.alive[sid] = asked.attributes["to"]
+            return body(MECHANISMS + "".join(map(self._authenticated(sid), asked.elements)), granted)
+        if asked.elements and asked.elements[0].name == "auth":
+            return body(self._authenticated(sid)(asked.elements[0]))
         if kind == "terminate":
             self.alive.pop(sid, None)
             return body(attributes="type='terminate'")
@@ -138,6 +138,14 @@ class FakeManager(Resource):
                 f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{self.alive[sid]}/r</jid></bind></iq>"
             )
         return body()
+
+    def _authenticated(self, sid: str) -> Callable[[Any], str]:
+        def answer(auth: Any) -> str:
+            _, user, password = b64decode(str(auth)).decode().split("\0")
+            self.alive[sid] = f"{user}@{self.alive[sid].partition('@')[2] or self.alive[sid]}"
+            return self._verdict(self.alive[sid], password)
+
+        return answer
 
     def _verdict(self, bare: str, password: str) -> str:
         if self.store.redeem(bare, password.encode()):
@@ -180,7 +188,8 @@ class Warming(TestCase):
     def setUp(self) -> None:
         self.store = SQLiteStore(None)
         self.counts = SQLiteCounts(None)
-        self.gate = Gate(self.counts, RightBefore(self.counts, b"user", deferToThread))
+        self.right = RightBefore(self.counts, b"user", deferToThread)
+        self.gate = Gate(self.counts, self.right)
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")
@@ -482,14 +491,52 @@ class TestFaults(Warming):
             warming.addBoth(sessions.append)
             await deferLater(reactor, moment / 1000)
             if sessions:
+                self.assertIsInstance(sessions[0], WarmSession)
                 break
             warming.cancel()
             self.assertIs(sessions[0].type, CancelledError)
-            await self.warmer.close(0.001)
+            await self.warmer.finish(0.001)
             self.nothing_left()
             self.assertEqual(self.fake.alive, {}, moment)
         else:
             raise AssertionError("no login ended by itself")
+
+    @run
+    async def test_a_caller_who_goes_away_while_a_right_password_is_remembered_leaves_nothing(self) -> None:
+        await self.probed()
+        self.fake.caching = True
+        self.fake.accepted.add("county")
+        remembering: list[Deferred[bytes]] = []
+
+        def never(work: Any) -> "Deferred[bytes]":
+            remembering.append(Deferred())
+            return remembering[-1]
+
+        self.right._run_work = never
+        warming = self.warmer.warm(Wish(prepare("juliet@example.org"), password="county"))
+        warming.addErrback(lambda failure: failure.trap(CancelledError))
+        while not remembering:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(len(self.fake.alive), 1)
+        warming.cancel()
+        await self.warmer.finish(1)
+        self.assertEqual(self.fake.alive, {})
+        self.nothing_left()
+
+    @run
+    async def test_a_warmer_that_closes_begins_nothing_any_more(self) -> None:
+        await self.probed()
+        self.fake.delay = 0.05
+        under_way = self.warmer.warm(Wish(prepare("juliet@example.org")))
+        closing = Deferred.fromCoroutine(self.warmer.close(5))
+        try:
+            await self.warm()
+        except errors.Busy as error:
+            self.assertIn("stopping", str(error))
+        else:
+            raise AssertionError("it was begun")
+        self.assertEqual((await under_way).jid, "juliet@example.org/r")
+        await closing
 
 
 class TestQueue(Warming):

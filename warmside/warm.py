@@ -158,8 +158,12 @@ class Warmer:
             return Leftover.GONE
 
     async def close(self, within: float) -> None:
-        """End all logins under way: let them finish for a moment, then cancel and clean up. New ones are refused."""
+        """Begin nothing any more, and end what is under way; see `finish`."""
         self._closing = True
+        await self.finish(within)
+
+    async def finish(self, within: float) -> None:
+        """Let the logins under way come to their end for a moment, then cancel them and clean up."""
         timer = self._reactor.callLater(within / 2, self._cancel_all)
         await DeferredList([job.finished() for job in self._jobs])
         if timer.active():
@@ -232,8 +236,8 @@ class Warmer:
                 driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up, self._observe)
                 try:
                     await driver.log_in()
-                    await self._tell_gate(login, credentials, address)
                     told = True
+                    await self._tell_gate(login, credentials, address)
                     yield login, driver
                 except BaseException as error:
                     await self._clean_up(driver, minted, error)
