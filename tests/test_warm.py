@@ -27,7 +27,8 @@ from warmside.onetime.sqlite import SQLiteStore
 from warmside.probe import OneTimeRefused, UnsafeHost
 from warmside.right import RightBefore
 from warmside.settings import Bosh
-from warmside.warm import Warmer, WarmSession, Wish
+from warmside.warm import Warmer
+from warmside.wish import WarmSession, Wish
 
 reactor: Any = _reactor
 

@@ -3,17 +3,14 @@
 A count is forgotten when nothing was added to it for the time of its window.
 """
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from warmside.database import open_database
-from warmside.folders import UnsafeFolder
-from warmside.onetime import StoreError
+from warmside.database import open_database, store_errors
 
+STORE = "the SQLite store failed"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS counts (
     key TEXT PRIMARY KEY,
@@ -61,23 +58,19 @@ class SQLiteCounts:
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        with _store_errors():
-            if path is None:
-                self._database = sqlite3.connect(":memory:", isolation_level=None)
-                self._database.executescript(SCHEMA)
-            else:
-                self._database = open_database(path, SCHEMA, durable=False)
+        with store_errors(STORE):
+            self._database = open_database(path, SCHEMA, durable=False)
 
     async def add(self, key: str, most: int, window: float) -> bool:
         """See `ICounts.add`."""
         values = {"key": key, "most": most, "window": window, "now": self._clock()}
-        with _store_errors():
+        with store_errors(STORE):
             return bool(self._database.execute(ADD, values).fetchall())
 
     async def count(self, key: str) -> tuple[int, float]:
         """See `ICounts.count`."""
         now = self._clock()
-        with _store_errors():
+        with store_errors(STORE):
             found = self._database.execute(
                 "SELECT count, expires FROM counts WHERE key = ? AND expires > ?", (key, now)
             ).fetchall()
@@ -85,29 +78,21 @@ class SQLiteCounts:
 
     async def take_back(self, key: str) -> None:
         """See `ICounts.take_back`."""
-        with _store_errors():
+        with store_errors(STORE):
             self._database.execute("UPDATE counts SET count = count - 1 WHERE key = ? AND count > 0", (key,))
 
     async def forget(self, *keys: str) -> None:
         """See `ICounts.forget`. Reads first: most often there is nothing to forget, and reading locks nobody out."""
         marks = ", ".join("?" * len(keys))
-        with _store_errors():
+        with store_errors(STORE):
             if self._database.execute(f"SELECT 1 FROM counts WHERE key IN ({marks})", keys).fetchall():  # noqa: S608
                 self._database.execute(f"DELETE FROM counts WHERE key IN ({marks})", keys)  # noqa: S608
 
     async def sweep(self) -> None:
         """See `ICounts.sweep`."""
-        with _store_errors():
+        with store_errors(STORE):
             self._database.execute("DELETE FROM counts WHERE expires <= ?", (self._clock(),))
 
     def close(self) -> None:
         """See `ICounts.close`."""
         self._database.close()
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, UnsafeFolder) as error:
-        raise StoreError(f"the SQLite store failed: {error}") from None

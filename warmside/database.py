@@ -8,9 +8,12 @@ import fcntl
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from warmside.folders import private_file
+from warmside.folders import UnsafeFolder, private_file
+from warmside.onetime.store import StoreError
 
 BUSY_TIMEOUT = 0.5
 """Seconds to wait for another process's transaction; ours last microseconds."""
@@ -18,15 +21,29 @@ LOCK_TIMEOUT = 1.0
 """Seconds to wait for other processes that are opening the same file."""
 
 
-def open_database(path: Path, schema: str, *, durable: bool) -> sqlite3.Connection:
+@contextmanager
+def store_errors(what: str) -> Iterator[None]:
+    """Turn what SQLite and the file system find wrong into a `StoreError` about ``what``."""
+    try:
+        yield
+    except (sqlite3.Error, UnsafeFolder) as error:
+        raise StoreError(f"{what}: {error}") from None
+
+
+def open_database(path: Path | None, schema: str, *, durable: bool) -> sqlite3.Connection:
     """Open, and if need be create, a database with mode 0600.
 
+    :param path: the file; ``None`` keeps everything in this process's memory.
     :param schema: statements that create what is missing.
     :param durable: whether the file must be whole after a power failure, which may take the last changes with it.
     :returns: a connection in autocommit mode.
     :raises UnsafeFolder: the file can't be made or isn't ours alone.
     :raises sqlite3.Error: it is not a database, SQLite can't open it, or another process is opening it.
     """
+    if path is None:
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        memory.executescript(schema)
+        return memory
     private_file(path)
     lock = path.with_name(path.name + ".lock")
     private_file(lock)

@@ -26,11 +26,11 @@ from warmside.jids import JID, Pattern
 from warmside.onetime import Leftover, OneTimePassword, StoreError
 from warmside.probe import OneTimeRefused, UnsafeHost
 from warmside.settings import Policy
-from warmside.warm import WarmSession, Wish
 from warmside.web.admins import AdminRealm, Overloaded
 from warmside.web.endpoint import Root
 from warmside.web.guard import Guard
 from warmside.web.resources import CredentialsEndpoint, HealthEndpoint, MetricsEndpoint, ReadyEndpoint, WarmEndpoint
+from warmside.wish import WarmSession, Wish
 
 SESSION = WarmSession(
     jid="juliet@example.org/a<b",

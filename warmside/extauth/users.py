@@ -8,9 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Protocol
 
-from warmside.database import open_database
-from warmside.folders import UnsafeFolder
-from warmside.onetime import StoreError
+from warmside.database import open_database, store_errors
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS users (jid TEXT PRIMARY KEY) WITHOUT ROWID;"
 
@@ -59,11 +57,9 @@ class KnownUsers:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
+        self._what = f"the file of known users, {path}"
+        with store_errors(self._what):
             self._database = open_database(path, SCHEMA, durable=True)
-        except (sqlite3.Error, UnsafeFolder) as error:
-            raise StoreError(f"the file of known users, {path}: {error}") from None
 
     def exists(self, bare: str) -> bool:
         """Whether the user was remembered."""
@@ -83,7 +79,5 @@ class KnownUsers:
         self._database.close()
 
     def _run(self, statement: str, bare: str) -> sqlite3.Cursor:
-        try:
+        with store_errors(self._what):
             return self._database.execute(statement, (bare,))
-        except sqlite3.Error as error:
-            raise StoreError(f"the file of known users, {self._path}: {error}") from None

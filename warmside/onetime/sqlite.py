@@ -5,15 +5,14 @@ Each operation is one or two statements of some microseconds, so they run on the
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from warmside.database import open_database
-from warmside.folders import UnsafeFolder
+from warmside.database import open_database, store_errors
 from warmside.onetime.passwords import OneTimePassword, digest
 from warmside.onetime.store import Leftover, StoreError
 
+STORE = "the SQLite store failed"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS passwords (
     digest BLOB PRIMARY KEY,
@@ -37,17 +36,13 @@ class SQLiteStore:
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        with _store_errors():
-            if path is None:
-                self._database = sqlite3.connect(":memory:", isolation_level=None)
-                self._database.executescript(SCHEMA)
-            else:
-                self._database = open_database(path, SCHEMA, durable=False)
+        with store_errors(STORE):
+            self._database = open_database(path, SCHEMA, durable=False)
 
     async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
         """See `IStore.mint`."""
         password = OneTimePassword.mint()
-        with _store_errors():
+        with store_errors(STORE):
             self._database.execute(
                 "INSERT INTO passwords (digest, jid, expires) VALUES (?, ?, ?)",
                 (password.digest, bare, self._clock() + lifetime),
@@ -65,12 +60,12 @@ class SQLiteStore:
                 return True
             self._database.execute("UPDATE passwords SET asked = 1 WHERE digest = ?", (key,))
         except sqlite3.Error as error:
-            raise StoreError(f"the SQLite store failed: {error}") from None
+            raise StoreError(f"{STORE}: {error}") from None
         return False
 
     async def revoke(self, password: OneTimePassword) -> Leftover:
         """See `IStore.revoke`."""
-        with _store_errors():
+        with store_errors(STORE):
             rows = self._database.execute(
                 "DELETE FROM passwords WHERE digest = ? RETURNING asked", (password.digest,)
             ).fetchall()
@@ -80,22 +75,14 @@ class SQLiteStore:
 
     async def revoke_all(self, bare: str) -> int:
         """See `IStore.revoke_all`."""
-        with _store_errors():
+        with store_errors(STORE):
             return self._database.execute("DELETE FROM passwords WHERE jid = ?", (bare,)).rowcount
 
     async def sweep(self) -> int:
         """See `IStore.sweep`."""
-        with _store_errors():
+        with store_errors(STORE):
             return self._database.execute("DELETE FROM passwords WHERE expires <= ?", (self._clock(),)).rowcount
 
     async def close(self) -> None:
         """See `IStore.close`."""
         self._database.close()
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, UnsafeFolder) as error:
-        raise StoreError(f"the SQLite store failed: {error}") from None

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from warmside.jids import JID, InvalidJID, prepare
 from warmside.onetime import has_prefix
-from warmside.warm import Wish
+from warmside.wish import Wish
 
 MOST_FIELDS = 32
 MOST_SECONDS = 999_999_999

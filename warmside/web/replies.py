@@ -25,9 +25,9 @@ from warmside.failures import (
 )
 from warmside.jids import JID
 from warmside.onetime import OneTimePassword
-from warmside.warm import WarmSession
 from warmside.web import xhtml
 from warmside.web.negotiate import Form
+from warmside.wish import WarmSession
 
 PROBLEMS = {
     "malformed": 400,
