@@ -75,7 +75,7 @@ class Daemon(Service):
         Deferred.fromCoroutine(self._warmside.start()).addCallbacks(self._serves, self._failed)
 
     def _serves(self, _: object) -> None:
-        notify("READY=1")
+        self._reactor.callWhenRunning(notify, "READY=1")
 
     def _failed(self, failure: Failure) -> None:
         """Something has changed since `makeService` looked: end, with the status of a bad configuration."""
