@@ -29,6 +29,15 @@ def test_text_has_time_level_namespace_and_message(path: Path) -> None:
     assert line.endswith("+00:00 [warn] warmside.test: half is done\n")
 
 
+def test_the_facts_of_an_audit_line_are_members_in_json_and_text_in_text(path: Path) -> None:
+    facts = {"outcome": "success", "jid": "juliet@example.org", "ms": 4.5}
+    logger(Log(path, "json")).info("audit {line}", line='jid="juliet@example.org"', audit=facts)
+    assert json.loads(path.read_text())["audit"] == facts
+    path.unlink()
+    logger(Log(path, "text")).info("audit {line}", line='jid="juliet@example.org"', audit=facts)
+    assert path.read_text().endswith(': audit jid="juliet@example.org"\n')
+
+
 def test_json_is_one_object_a_line(path: Path) -> None:
     log = logger(Log(path, "json"))
     log.info("first\nsecond")
