@@ -26,6 +26,10 @@ RETURNING count
 """
 
 
+UNLIMITED = 1 << 30
+"""As ``most``: count without a limit."""
+
+
 class ICounts(Protocol):
     """Counts by key. Every method may raise `StoreError`; times are in seconds."""
 

@@ -5,7 +5,7 @@ one address. So whoever guesses is stopped here before ejabberd would stop every
 counted before the attempt is made, so that attempts at the same time can't pass together.
 """
 
-from warmside.counts import ICounts
+from warmside.counts import UNLIMITED, ICounts
 from warmside.right import RightBefore
 
 MOST_PER_JID, WINDOW_PER_JID = 5, 900.0
@@ -13,7 +13,6 @@ MOST_PER_JID, WINDOW_PER_JID = 5, 900.0
 MOST_IN_ALL, WINDOW_IN_ALL = 12, 3600.0
 """Failures since ejabberd last accepted a login, as mod_fail2ban counts them: it bans at 20, for an hour."""
 IN_ALL = "ejabberd"
-UNLIMITED = 1 << 30
 
 
 class TooManyFailures(Exception):

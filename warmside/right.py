@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from warmside.counts import ICounts
+from warmside.counts import UNLIMITED, ICounts
 
 MOST_REMEMBERED = 10_000
 REMEMBERED = 86_400.0
@@ -34,7 +34,7 @@ class RightBefore:
 
     def here(self, *parts: bytes) -> bool:
         """Whether this process knows that it was right."""
-        return self._digest(parts) in self._here
+        return self.key(*parts) in self._here
 
     async def anywhere(self, *parts: bytes) -> bool:
         """Whether any process knows that it was right; this one then knows, too."""
@@ -45,16 +45,16 @@ class RightBefore:
     async def remember(self, *parts: bytes) -> None:
         """It was right."""
         if not self.here(*parts):
-            await self._counts.add(await self._shared_key(parts), 1 << 30, REMEMBERED)
+            await self._counts.add(await self._shared_key(parts), UNLIMITED, REMEMBERED)
         self._note(parts)
 
     async def forget(self, *parts: bytes) -> None:
         """It was right, and is no more; what was never right costs nothing."""
-        if self._here.pop(self._digest(parts), self) is None:
+        if self._here.pop(self.key(*parts), self) is None:
             await self._counts.forget(await self._shared_key(parts))
 
     def _note(self, parts: tuple[bytes, ...]) -> None:
-        self._here[self._digest(parts)] = None
+        self._here[self.key(*parts)] = None
         if len(self._here) > MOST_REMEMBERED:
             self._here.popitem(last=False)
 
@@ -63,7 +63,8 @@ class RightBefore:
         digest = await self._run_work(lambda: hashlib.scrypt(_joined(parts), salt=salt, n=2048, r=8, p=1))
         return f"right {digest.hex()}"
 
-    def _digest(self, parts: tuple[bytes, ...]) -> bytes:
+    def key(self, *parts: bytes) -> bytes:
+        """A digest that only this process can make, to know the parts by."""
         return hashlib.blake2b(_joined(parts), key=self._key).digest()
 
 

@@ -12,7 +12,8 @@ from twisted.internet.testing import StringTransport
 from tests.real.parts import WARMSIDE
 from tests.real.test_commands import Folder
 from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority
-from warmside.extauth.protocol import NO, ExtauthProtocol
+from warmside.extauth.frames import NO
+from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.users import ConstantUsers
 from warmside.onetime import PREFIX
 from warmside.onetime.sqlite import SQLiteStore

@@ -11,7 +11,8 @@ from twisted.internet.testing import StringTransport
 
 from tests.support import logging
 from warmside.extauth.authorities import Answer, Authority, AuthorityDown, IAuthority
-from warmside.extauth.protocol import ANSWER_TIME, NO, YES, ExtauthProtocol
+from warmside.extauth.frames import NO, YES
+from warmside.extauth.protocol import ANSWER_TIME, ExtauthProtocol
 from warmside.extauth.questions import MalformedQuestion, Question
 from warmside.onetime import StoreError
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.real.parts import WARMSIDE, run
 from warmside.extauth import relay
-from warmside.extauth.relay import NO, YES, Relay
+from warmside.extauth.frames import NO, YES
+from warmside.extauth.relay import Relay
 from warmside.onetime import PREFIX
 
 ONE_TIME = f"auth:juliet:example.org:{PREFIX}x".encode()

@@ -41,7 +41,14 @@ class Daemon:
             return f"{WARMSIDE} relay {self.socket}"
         code = self.folder / "code" / "warmside"
         (code / "extauth").mkdir(parents=True)
-        for name in ("__init__.py", "__main__.py", "cli.py", "extauth/__init__.py", "extauth/relay.py"):
+        for name in (
+            "__init__.py",
+            "__main__.py",
+            "cli.py",
+            "extauth/__init__.py",
+            "extauth/frames.py",
+            "extauth/relay.py",
+        ):
             shutil.copy(ROOT / "warmside" / name, code / name)
         switch = "setpriv --reuid ejabberd --regid ejabberd --clear-groups"
         return f"{switch} /usr/bin/env PYTHONPATH={code.parent} /usr/bin/python3 -m warmside relay {self.socket}"

@@ -90,6 +90,42 @@ class Authority:
         return None
 
 
+class ForwardingAuthority(Authority):
+    """Puts every question to something that is no Python: subclasses say how, in `forward`."""
+
+    def forward(self, operation: str, user: str, host: str, secret: bytes | None) -> Answer:
+        """The answer to a question; ``secret`` is ``None`` for operations without one."""
+        raise NotImplementedError
+
+    def auth(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.auth`."""
+        return self.forward("auth", user, host, password)
+
+    def isuser(self, user: str, host: str) -> Answer:
+        """See `IAuthority.isuser`."""
+        return self.forward("isuser", user, host, None)
+
+    def setpass(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.setpass`."""
+        return self.forward("setpass", user, host, password)
+
+    def tryregister(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.tryregister`."""
+        return self.forward("tryregister", user, host, password)
+
+    def removeuser(self, user: str, host: str) -> Answer:
+        """See `IAuthority.removeuser`."""
+        return self.forward("removeuser", user, host, None)
+
+    def removeuser3(self, user: str, host: str, password: bytes) -> Answer:
+        """See `IAuthority.removeuser3`."""
+        return self.forward("removeuser3", user, host, password)
+
+    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
+        """See `IAuthority.certauth`."""
+        return self.forward("certauth", user, host, certificate)
+
+
 def ask(authority: IAuthority, question: Question) -> Answer:
     """Put a question to an authority."""
     user, host, secret = question.user, question.host, question.secret

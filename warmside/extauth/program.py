@@ -18,8 +18,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import Answer, AuthorityDown
-from warmside.extauth.protocol import NO, YES
+from warmside.extauth.authorities import Answer, AuthorityDown, ForwardingAuthority
+from warmside.extauth.frames import NO, REPEATABLE, YES
 
 DEADLINE = 20.0
 """Seconds for a question, waiting for a copy included; ejabberd waits 30."""
@@ -49,7 +49,7 @@ class _Asked:
     copy: "_Copy | None" = None
 
 
-class ProgramAuthority:
+class ProgramAuthority(ForwardingAuthority):
     """Answers with an extauth program.
 
     :param command: the program, with its absolute path, and its arguments.
@@ -67,33 +67,20 @@ class ProgramAuthority:
         for copy in self._copies:
             copy.start()
 
-    def auth(self, user: str, host: str, password: bytes) -> Answer:
+    def forward(self, operation: str, user: str, host: str, secret: bytes | None) -> Answer:
         """What the program says."""
-        return self._ask(b"auth", user, host, password, repeatable=True)
-
-    def isuser(self, user: str, host: str) -> Answer:
-        """What the program says."""
-        return self._ask(b"isuser", user, host, repeatable=True)
-
-    def setpass(self, user: str, host: str, password: bytes) -> Answer:
-        """What the program says."""
-        return self._ask(b"setpass", user, host, password, repeatable=True)
-
-    def tryregister(self, user: str, host: str, password: bytes) -> Answer:
-        """What the program says."""
-        return self._ask(b"tryregister", user, host, password)
-
-    def removeuser(self, user: str, host: str) -> Answer:
-        """What the program says."""
-        return self._ask(b"removeuser", user, host)
-
-    def removeuser3(self, user: str, host: str, password: bytes) -> Answer:
-        """What the program says."""
-        return self._ask(b"removeuser3", user, host, password)
-
-    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
-        """What the program says."""
-        return self._ask(b"certauth", user, host, certificate, repeatable=True)
+        running = any(copy.running for copy in self._copies)
+        hopeless = not running and all(copy.backoff >= HOPELESS for copy in self._copies)
+        if self._closed or hopeless or len(self._waiting) >= MOST_WAITING:
+            raise AuthorityDown
+        fields = [operation.encode(), user.encode(), host.encode()] + ([] if secret is None else [secret])
+        payload = b":".join(fields)
+        frame = struct.pack("!H", len(payload)) + payload
+        asked = _Asked(frame, operation in REPEATABLE, Deferred(), self._reactor.seconds())
+        asked.timer = self._reactor.callLater(DEADLINE if running else PATIENCE, self._too_late, asked)
+        self._waiting.append(asked)
+        self.serve()
+        return asked.answer
 
     def close(self) -> "Deferred[None]":
         """End the copies; fires when they have ended."""
@@ -143,22 +130,6 @@ class ProgramAuthority:
         """A copy has answered."""
         asked.timer.cancel()
         asked.answer.callback(answer)
-
-    def _ask(
-        self, operation: bytes, user: str, host: str, secret: bytes | None = None, *, repeatable: bool = False
-    ) -> Answer:
-        running = any(copy.running for copy in self._copies)
-        hopeless = not running and all(copy.backoff >= HOPELESS for copy in self._copies)
-        if self._closed or hopeless or len(self._waiting) >= MOST_WAITING:
-            raise AuthorityDown
-        fields = [operation, user.encode(), host.encode()] + ([] if secret is None else [secret])
-        payload = b":".join(fields)
-        frame = struct.pack("!H", len(payload)) + payload
-        asked = _Asked(frame, repeatable, Deferred(), self._reactor.seconds())
-        asked.timer = self._reactor.callLater(DEADLINE if running else PATIENCE, self._too_late, asked)
-        self._waiting.append(asked)
-        self.serve()
-        return asked.answer
 
     def _too_late(self, asked: _Asked) -> None:
         if asked.copy is not None:

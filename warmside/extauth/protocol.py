@@ -15,8 +15,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from warmside.extauth.authorities import Answer, AuthorityDown, IAuthority, ask
+from warmside.extauth.frames import NO, YES
 from warmside.extauth.questions import MalformedQuestion, Question
 from warmside.onetime import StoreError
+
+ANSWER_TIME = 25.0
+"""Seconds after which a question is refused, whatever its authority is waiting for; ejabberd waits 30."""
+MOST_WAITING = 1 << 18
+"""Bytes of questions that may wait behind one that is being answered; then reading stops."""
 
 
 def call_later(seconds: float, call: Callable[[], object]) -> Any:
@@ -25,15 +31,6 @@ def call_later(seconds: float, call: Callable[[], object]) -> Any:
 
     clock: Any = reactor
     return clock.callLater(seconds, call)
-
-
-YES = b"\x00\x02\x00\x01"
-NO = b"\x00\x02\x00\x00"
-
-ANSWER_TIME = 25.0
-"""Seconds after which a question is refused, whatever its authority is waiting for; ejabberd waits 30."""
-MOST_WAITING = 1 << 18
-"""Bytes of questions that may wait behind one that is being answered; then reading stops."""
 
 
 @implementer(IHalfCloseableProtocol)

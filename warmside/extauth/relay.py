@@ -14,9 +14,8 @@ import sys
 import time
 from collections import deque
 
-YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
-REPEATABLE = (b"auth:", b"isuser:", b"setpass:", b"certauth:")
-"""What may be asked twice: it changes nothing, or the same thing again."""
+from warmside.extauth.frames import NO, REPEATABLE, YES
+
 ONE_TIME = b"warmside-otp-"
 
 ANSWER_TIME = 20.0
@@ -276,10 +275,11 @@ class Relay:
 
 
 def _may_repeat(frame: "bytes | None") -> bool:
-    if frame is None or not frame.startswith(REPEATABLE, 2):
+    if frame is None:
         return False
-    fields = frame[2:].split(b":", 3)
-    return not (len(fields) == 4 and fields[3].startswith(ONE_TIME))
+    operation, *fields = frame[2:].split(b":", 3)
+    one_time = len(fields) == 3 and fields[2].startswith(ONE_TIME)
+    return bool(fields) and operation.decode("latin-1") in REPEATABLE and not one_time
 
 
 def _address(where: str) -> "tuple[int, object] | None":

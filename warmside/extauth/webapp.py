@@ -13,7 +13,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from warmside.extauth.authorities import Answer, AuthorityDown
+from warmside.extauth.authorities import Answer, AuthorityDown, ForwardingAuthority
 from warmside.watched import FileRefused, WatchedFile, read_guarded
 
 JSON = "application/json"
@@ -36,7 +36,7 @@ class _NoAnswer(Exception):
     """The application gave no answer that can be used. The message holds nothing that it sent."""
 
 
-class WebAppAuthority:
+class WebAppAuthority(ForwardingAuthority):
     """Asks an address with ``{"operation", "user", "host", "password"}``; it answers ``{"result": true|false}``.
 
     :param url: where to POST to.
@@ -56,42 +56,15 @@ class WebAppAuthority:
         self._not_before = 0.0
         self._said_at: float | None = None
 
-    def auth(self, user: str, host: str, password: bytes) -> Answer:
-        """What the application says."""
-        return self._ask("auth", user, host, password)
-
-    def isuser(self, user: str, host: str) -> Answer:
-        """What the application says."""
-        return self._ask("isuser", user, host, b"")
-
-    def setpass(self, user: str, host: str, password: bytes) -> Answer:
-        """What the application says."""
-        return self._ask("setpass", user, host, password)
-
-    def tryregister(self, user: str, host: str, password: bytes) -> Answer:
-        """What the application says."""
-        return self._ask("tryregister", user, host, password)
-
-    def removeuser(self, user: str, host: str) -> Answer:
-        """What the application says."""
-        return self._ask("removeuser", user, host, b"")
-
-    def removeuser3(self, user: str, host: str, password: bytes) -> Answer:
-        """What the application says."""
-        return self._ask("removeuser3", user, host, password)
-
-    def certauth(self, user: str, host: str, certificate: bytes) -> Answer:
-        """What the application says; the certificate is sent as the password."""
-        return self._ask("certauth", user, host, certificate)
-
     def close(self) -> "Deferred[None]":
         """Close the kept connections."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
-    def _ask(self, operation: str, user: str, host: str, secret: bytes) -> Answer:
+    def forward(self, operation: str, user: str, host: str, secret: bytes | None) -> Answer:
+        """What the application says; a certificate is sent as the password, and none as an empty one."""
         try:
-            password = secret.decode()
+            password = (secret or b"").decode()
         except UnicodeDecodeError:
             return False  # JSON has no room for it, and nobody's password is like this
         if self._reactor.seconds() < self._not_before:

@@ -4,10 +4,8 @@ bcrypt takes a quarter of a second by design, so it runs on one thread of low pr
 bounded queue; a password that was right is remembered by a keyed digest, in memory.
 """
 
-import hashlib
 import os
 import re
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
@@ -189,8 +187,8 @@ class AdminChecker:
         self._bcrypt = bcrypt_pool
         self._slowdown = slowdown
         self._before = right
-        self._key = secrets.token_bytes(32)
-        self._right: OrderedDict[bytes, float] = OrderedDict()
+        self._accounts_until: OrderedDict[bytes, float] = OrderedDict()
+        """Until when ejabberd need not be asked again."""
         self._checks: Shared[bytes, bool] = Shared()
 
     def knows(self, name: str) -> bool:
@@ -210,13 +208,11 @@ class AdminChecker:
         since = self._reactor.seconds()
         name, password = self._name(credentials.username.decode("utf-8", "replace")), credentials.password
         hashed, known = self._hash_of(name)
-        remembered = self._digest(name.encode(), password, hashed)
-        if self._right.get(remembered, 0.0) > since:
-            self._right.move_to_end(remembered)
+        # The hash is a part of it: a changed hash forgets the old password.
+        address, parts = credentials.address, (name.encode(), password, hashed)
+        key = self._before.key(*parts)
+        if (known and self._before.here(*parts)) or self._accounts_until.get(key, 0.0) > since:
             return name.encode()
-        address = credentials.address
-
-        parts = (name.encode(), password, hashed)
 
         async def check() -> bool:
             try:
@@ -227,13 +223,14 @@ class AdminChecker:
                     raise
                 return known or await self._is_right(name, password, hashed, known)
 
-        if not await self._checks.run(remembered, check):
+        if not await self._checks.run(key, check):
             await self._slowdown.failed(address, since)
             raise UnauthorizedLogin
         await self._before.remember(*parts)
-        self._right[remembered] = since + ACCOUNT_REMEMBERED if name in self._accounts else float("inf")
-        while len(self._right) > MOST_REMEMBERED:
-            self._right.popitem(last=False)
+        if not known:
+            self._accounts_until[key] = since + ACCOUNT_REMEMBERED
+            while len(self._accounts_until) > MOST_REMEMBERED:
+                self._accounts_until.popitem(last=False)
         return name.encode()
 
     async def _is_right(self, name: str, password: bytes, hashed: bytes, known: bool) -> bool:
@@ -258,13 +255,6 @@ class AdminChecker:
         admins = self._file.content if self._file is not None else {}
         hashed = admins.get(name)
         return (next(iter(admins.values()), NOBODYS_HASH), False) if hashed is None else (hashed, True)
-
-    def _digest(self, username: bytes, password: bytes, hashed: bytes) -> bytes:
-        """Keyed, and with the hash in it, so that a changed hash forgets the old password."""
-        digest = hashlib.blake2b(key=self._key)
-        for part in (username, password, hashed):
-            digest.update(len(part).to_bytes(4, "big") + part)
-        return digest.digest()
 
 
 def _is_text(password: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from warmside.counts import ICounts
+from warmside.counts import UNLIMITED, ICounts
 from warmside.gate import TooManyFailures
 
 MOST_FAILURES, WINDOW = 10, 60.0
@@ -56,7 +56,7 @@ class Slowdown:
 
         :raises TooManyFailures: the address has too many by now.
         """
-        await self._counts.add(_key(address), 1 << 30, WINDOW)
+        await self._counts.add(_key(address), UNLIMITED, WINDOW)
         await deferLater(self._reactor, max(0.0, since + FAILURE_TIME - self._reactor.seconds()))
         count, rest = await self._counts.count(_key(address))
         if count > MOST_FAILURES:
