@@ -94,3 +94,11 @@ def test_a_prefix_that_ejabberd_declares_twice_or_never_is_read_once(times: int)
     assert (body.elements[0].uri, body.elements[0].name) == ("http://etherx.jabber.org/streams", "error")
     with pytest.raises(InvalidBody):
         decode(OPEN[:-1] + b" a='1' a='2'>" + CLOSE)
+
+
+def test_a_ban_that_says_twice_that_the_session_ends_is_read() -> None:
+    ended = b" type='terminate' condition='remote-stream-error'"
+    declared = b" xmlns:stream='http://etherx.jabber.org/streams'"
+    body = decode(OPEN[:-1] + ended * 2 + declared + b"><stream:error></stream:error>" + CLOSE)
+    assert body.attributes["condition"] == "remote-stream-error"
+    assert body.elements[0].name == "error"

@@ -25,6 +25,7 @@ SEPARATOR = "\f"
 """Between namespace and name in what expat reports: a character that no XML document can have."""
 
 _STREAM_PREFIX = f" xmlns:stream='{NS_STREAMS}'".encode()
+_TERMINATED = b" type='terminate' condition='remote-stream-error'"
 
 Attribute = str | tuple[str, str]
 """An attribute's name, or its namespace and name."""
@@ -58,21 +59,22 @@ def decode(data: bytes) -> Body:
     """
     if len(data) > MAX_SIZE:
         raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
-    root = _Builder().build(_with_stream_declared(data))
+    root = _Builder().build(_as_xml(data))
     if root.uri != NS_HTTPBIND or root.name != "body":
         raise InvalidBody("it is XML, but no BOSH body")
     return Body(root.attributes, tuple(child for child in root.children if isinstance(child, Element)))
 
 
-def _with_stream_declared(data: bytes) -> bytes:
-    """ejabberd 23.01 declares the prefix ``stream`` twice, or not at all, when it ends a session at its creation.
+def _as_xml(data: bytes) -> bytes:
+    """ejabberd 23.01 writes attributes twice, or no prefix ``stream``, when it ends a session at its creation.
 
     That is how a ban looks, so such a body, which is not well-formed, has to be read all the same.
     """
     head, end, rest = data.partition(b">")
-    if head.count(_STREAM_PREFIX) == 2:
-        head = head.replace(_STREAM_PREFIX, b"", 1)
-    elif rest.startswith(b"<stream:error>") and _STREAM_PREFIX not in head:
+    for written in (_STREAM_PREFIX, _TERMINATED):
+        if head.count(written) == 2:
+            head = head.replace(written, b"", 1)
+    if rest.startswith(b"<stream:error>") and _STREAM_PREFIX not in head:
         head += _STREAM_PREFIX
     return head + end + rest
 
