@@ -13,7 +13,7 @@ from warmside.bosh.login import Login
 class Job:
     """One login with a time limit, in which there is room to clean up.
 
-    :param timeout: seconds for all of it.
+    :param timeout: seconds for all of it; also an attribute.
 
     It is cancelled at most once, so that cleaning up is never cut short; ``cancelled`` says that it
     must not begin anything any more.
@@ -25,14 +25,14 @@ class Job:
         self.time_to_clean_up = min(1.0, timeout / 5)
         self.cancelled = False
         self._reactor = reactor
-        self._timeout = timeout
+        self.timeout = timeout
         self._timed_out = False
         self._waiters: list[Deferred[None]] = []
 
     def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
         """Run a coroutine; ``finished`` is called at its end. Cancelling the result cancels it."""
         result: Deferred[Any] = Deferred(lambda _: self.cancel())
-        timer = self._reactor.callLater(self._timeout - self.time_to_clean_up, self._time_out)
+        timer = self._reactor.callLater(self.timeout - self.time_to_clean_up, self._time_out)
         self._running: Deferred[Any] = Deferred.fromCoroutine(coroutine)
 
         def done(outcome: Any) -> None:
@@ -66,6 +66,6 @@ class Job:
         self.cancel()
 
     def _too_late(self) -> TimedOut:
-        error = TimedOut(f"the login did not come to its end within {self._timeout:g} seconds")
+        error = TimedOut(f"the login did not come to its end within {self.timeout:g} seconds")
         error.step = self.login.step if self.login else self.step
         return error

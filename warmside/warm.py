@@ -186,7 +186,9 @@ class Warmer:
             since = self._reactor.seconds()
             async with self._manager(parameters.host).reserve(address=address) as lane:
                 self._observe("waiting for a connection", self._reactor.seconds() - since)
-                login = job.login = Login(Session(parameters), credentials, parallel=lane.width, bind=bind)
+                login = job.login = Login(
+                    Session(parameters), credentials, parallel=lane.width, bind=bind, within=job.timeout
+                )
                 driver = Driver(self._reactor, lane, login, self._run_work, job.time_to_clean_up, self._observe)
                 try:
                     await driver.log_in()

@@ -33,6 +33,9 @@ class Behaviour:
     expiries: int = 0
     """How many times a held request may be answered empty although nothing asks for it."""
     ack: bool = False
+    forgetful: bool = False
+    """A request that overtook another waits until elements answer that one, and is forgotten when nothing comes in
+    time, as in ejabberd; held requests are answered empty early."""
     messages: int = 0
     """How many messages reach the user as soon as a resource is bound."""
 
@@ -69,7 +72,8 @@ class Manager:
             moves += [partial(self._answer, count) for count in range(len(self.queue), 0, -1)]
         if self.authenticating:
             moves.append(self._authenticate)
-        if self.held and self.expired < self.behaviour.expiries:
+        silent = not self.queue or not self.behaviour.forgetful
+        if self.held and silent and self.expired < self.behaviour.expiries:
             moves.append(self._expire)
         return moves
 
@@ -88,8 +92,14 @@ class Manager:
         assert open_requests <= self.behaviour.requests, "more requests than the manager allows"
         self.early[rid] = request
         while self.last + 1 in self.early:
-            self.last += 1
-            self._process(self.last, self.early.pop(self.last))
+            overtaken = self.last + 2 in self.early
+            self._take_next()
+            if overtaken and self.behaviour.forgetful:
+                return
+
+    def _take_next(self) -> None:
+        self.last += 1
+        self._process(self.last, self.early.pop(self.last))
 
     def _process(self, rid: int, request: Request) -> None:
         body = decode(request.body)
@@ -189,7 +199,7 @@ class Manager:
             self.created = True
             granted = {
                 "sid": "sid",
-                "wait": "60",
+                "wait": "5" if self.behaviour.forgetful else "60",
                 "hold": str(self.behaviour.hold),
                 "requests": str(self.behaviour.requests),
                 "inactivity": "30",
@@ -203,3 +213,5 @@ class Manager:
                 body.attributes[restart] = "true"
         body.children.extend(elements)
         self.leaving.append((rid, body.toXml().encode()))
+        if elements and self.last + 1 in self.early:
+            self._take_next()

@@ -18,7 +18,9 @@ MOST_STEPS = 500
 
 def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) -> Login:
     credentials = Credentials(prepare("juliet@example.org/r"), "secret", one_time=one_time)
-    return Login(Session(Parameters("example.org"), first_rid=100), credentials, parallel=parallel, bind=bind)
+    return Login(
+        Session(Parameters("example.org"), first_rid=100), credentials, parallel=parallel, bind=bind, within=10
+    )
 
 
 def drive(login: Login, manager: Manager, choose: Callable[[int], int]) -> int:
@@ -56,6 +58,7 @@ behaviours = st.builds(
     slow_authentication=st.booleans(),
     expiries=st.integers(0, 4),
     ack=st.booleans(),
+    forgetful=st.booleans(),
     messages=st.integers(0, 3),
 ).map(lambda behaviour: _with_requests(behaviour))
 
@@ -79,6 +82,16 @@ def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request
     assert kept == [f"m{number}" for number in range(manager.delivered)]
     waiting = [element["id"] for element in manager.queue]
     assert kept + waiting == [f"m{number}" for number in range(behaviour.messages)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 4), st.data())
+def test_a_manager_that_answers_empty_before_the_server_speaks_forgets_nothing(
+    expiries: int, data: st.DataObject
+) -> None:
+    login, manager = new_login(), Manager(Behaviour(forgetful=True, slow_authentication=True, expiries=expiries))
+    drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
+    assert login.jid is not None
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,6 +122,10 @@ def promptly(total: int) -> int:
 
 def test_on_a_manager_like_ejabberds_a_login_takes_four_requests() -> None:
     assert drive(new_login(), Manager(Behaviour(slow_authentication=True)), promptly) <= 4
+
+
+def test_it_takes_four_requests_also_when_requests_are_held_for_less_than_a_login_may_take() -> None:
+    assert drive(new_login(), Manager(Behaviour(slow_authentication=True, forgetful=True)), promptly) <= 4
 
 
 def test_on_a_manager_like_prosodys_a_login_takes_three_requests() -> None:

@@ -5,12 +5,16 @@ once, each on a connection of its own, and that is one round trip.
 """
 
 import http.client
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from tests.extauth import slow
 from tests.real.boshclient import BoshClient
-from tests.real.parts import Server
+from tests.real.parts import ROOT, Server
 from tests.real.prosody import Prosody
 from tests.real.test_warm import mint
 from warmside.bosh.errors import Refused
@@ -31,10 +35,21 @@ def prosody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prosody]:
 class Counted:
     """A login that was driven to its end."""
 
-    def __init__(self, port: int, path: str, password: str, *, one_time: bool, parallel: int = 2, hold: int = 1):
-        credentials = Credentials(prepare("juliet@example.org/balcony"), password, one_time=one_time)
-        session = Session(Parameters("example.org", wait=5, hold=hold))
-        self.login = Login(session, credentials, parallel=parallel)
+    def __init__(
+        self,
+        port: int,
+        path: str,
+        password: str,
+        *,
+        one_time: bool,
+        user: str = "juliet",
+        parallel: int = 2,
+        hold: int = 1,
+        wait: int = 5,
+    ):
+        credentials = Credentials(prepare(f"{user}@example.org/balcony"), password, one_time=one_time)
+        session = Session(Parameters("example.org", wait=wait, hold=hold))
+        self.login = Login(session, credentials, parallel=parallel, within=5)
         self.requests = self.round_trips = 0
         connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=20) for _ in range(2)]
         batch = self.login.start()
@@ -72,6 +87,23 @@ def test_on_ejabberd_a_login_takes_four_requests_in_three_round_trips(server: Se
         assert client.ping()
         client.terminate()
     assert within >= 15, "a machine that is busy may keep ejabberd from answering at once, now and then"
+
+
+def test_an_authentication_that_takes_as_long_as_requests_are_held_comes_to_its_end(tmp_path: Path) -> None:
+    program = f"{sys.executable} -m {slow.__name__}"
+    server = Server(tmp_path, ("extauth_pool_size: 2", "extauth_pool_size: 8"), program=program)
+    server.ejabberd.start(environ=server.environ | {"PYTHONPATH": str(ROOT)})
+
+    def log_in(number: int) -> None:
+        Counted(server.bosh, "/bosh", "any", one_time=True, user=f"user{number}", wait=1).attach(
+            server.bosh, "/bosh"
+        ).terminate()
+
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert len(list(threads.map(log_in, range(32)))) == 32
+    finally:
+        server.stop()
 
 
 def test_on_prosody_a_login_takes_three_requests_in_two_round_trips(prosody: Prosody) -> None:

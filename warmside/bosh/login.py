@@ -32,6 +32,8 @@ class Login:
 
     :param parallel: how many requests may be under way at once.
     :param bind: bind a resource; without, the login is done when the user is authenticated.
+    :param within: seconds after which the login is given up. A manager that would hold a request for less than
+        that gets no second one beside it while the server may be silent.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Login:
         *,
         parallel: int = 2,
         bind: bool = True,
+        within: float,
     ) -> None:
         self.session = session
         self.step = "session creation"
@@ -52,12 +55,13 @@ class Login:
         self._credentials = credentials
         self._parallel = parallel
         self._only_authenticate = not bind
+        self._within = within
         self._exchange: sasl.Exchange | None = None
         self._to_send: list[Element] = []
         self._offered = False
         self._authenticated = False
         self._refused = False
-        self._restarted = False
+        self._restarted = self._restarted_early = False
         self._restarted_features = False
         self._bind_sent = False
         self._bind_id, self._fence_id = ("warmside-" + secrets.token_hex(8) for _ in range(2))
@@ -192,6 +196,7 @@ class Login:
         if not self._restarted and self._may_restart() and self._room():
             requests.append(session.send(restart=True))
             self._restarted = True
+            self._restarted_early = not self._authenticated
         if self._restarted and not self._bind_sent and self._may_bind() and self._room():
             requests.append(session.send(self._bind()))
             self._bind_sent = True
@@ -216,8 +221,14 @@ class Login:
         return in_order and self._offered and self._credentials.one_time and not self._only_authenticate
 
     def _may_bind(self) -> bool:
-        """In parallel with the restart, or, one by one, when the restarted stream's features are there."""
-        return self._restarted_features or bool(self.session.outstanding)
+        """In parallel with the restart, or, one by one, when the restarted stream's features are there.
+
+        A restart may be held until the server has asked its extauth program. When the bind has overtaken it, and
+        ``wait`` ends before the server speaks, ejabberd answers the restart and forgets the bind for ever.
+        """
+        if self._authenticated:
+            return self._restarted_early or self._restarted_features or bool(self.session.outstanding)
+        return bool(self.session.outstanding) and self.session.wait >= self._within
 
     def _bind(self) -> Element:
         iq = Element((NS_CLIENT, "iq"))
