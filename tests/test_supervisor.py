@@ -90,20 +90,21 @@ def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World
 
 def test_at_the_end_the_service_is_stopped(world: World) -> None:
     world.supervisor.begin()
-    now(world.supervisor.end(0.5))
+    now(world.supervisor.end(0.5, lambda: None))
     assert world.service.stopped_within == 0.5
 
 
 def test_when_all_is_over_nobody_answers_so_that_ejabberd_asks_another_copy(world: World) -> None:
     world.supervisor.begin()
-    now(world.supervisor.end(0.5))
-    assert world.supervisor.authority() is None
+    asked: list[object] = []
+    now(world.supervisor.end(0.5, lambda: asked.append(world.supervisor.authority())))
+    assert asked == [None]
 
 
 def test_at_the_end_the_trying_ends(world: World) -> None:
     world.fault = ValueError("x")
     world.supervisor.begin()
-    now(world.supervisor.end(0.5))
+    now(world.supervisor.end(0.5, lambda: None))
     attempts = world.attempts
     world.clock.advance(10)
     assert world.attempts == attempts

@@ -5,11 +5,14 @@ ejabberd starts several copies of ``warmside extauth``; all of them listen on th
 of our own that is handed to the endpoint.
 """
 
+import ctypes
 import errno
 import ipaddress
 import os
 import re
 import socket
+import struct
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +26,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 BACKLOG = 128
+SO_ATTACH_FILTER = 26
+DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
+"""The socket filter of one instruction that lets no packet through (Linux, ``struct sock_filter``)."""
 LONGEST_UNIX_PATH = 107
 
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
@@ -92,6 +98,26 @@ def listen(
     endpoint = _endpoint(_SharingReactor(reactor) if shared else reactor, description)
     listening: Deferred[IListeningPort] = endpoint.listen(factory)
     return listening
+
+
+async def close(port: IListeningPort, *, shared: bool) -> None:
+    """Stop listening, and reset nobody.
+
+    Who has connected is accepted first. Where other processes listen, too, who is just connecting
+    goes unheard, so that his system tries again in a second and finds one of them: a connection that
+    is made between the last ``accept`` and the closing of the socket would be reset.
+    """
+    sock: socket.socket | None = getattr(port, "socket", None)
+    if sock is not None:
+        if shared and sys.platform == "linux":
+            program = struct.pack("HP", 1, ctypes.addressof(DROP_ALL))
+            sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+        connecting: Any = port
+        connecting.numberAccepts = BACKLOG + 1
+        connecting.doRead()
+    stopped = port.stopListening()
+    if isinstance(stopped, Deferred):
+        await stopped
 
 
 def refuse_beyond_loopback(port: IListeningPort) -> None:

@@ -4,10 +4,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.stdio import StandardIO
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
@@ -113,11 +115,16 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callab
         last_moment.start()
 
     def all_answered() -> None:
-        if reactor.running:
+        with suppress(ReactorNotRunning):
             reactor.stop()
 
     reactor.callWhenRunning(collect_less)
-    reactor.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(supervisor.end(time_to_end)))
+
+    def end() -> "Deferred[None]":
+        # The stream is closed before the rest is: ejabberd asks another copy then, instead of waiting for this one.
+        return Deferred.fromCoroutine(supervisor.end(time_to_end, protocol.finish))
+
+    reactor.addSystemEventTrigger("before", "shutdown", end)
     protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered, count)
     stdio: Any = StandardIO
     reactor.callWhenRunning(supervisor.begin)

@@ -58,15 +58,19 @@ class Supervisor:
         self._trying = Deferred.fromCoroutine(self._try())
         self._trying.addErrback(lambda failure: failure.trap(CancelledError))
 
-    async def end(self, within: float) -> None:
-        """Stop trying, or stop the service."""
+    async def end(self, within: float, last: Callable[[], None]) -> None:
+        """Stop trying, or stop the service; ``last`` is called when no more questions can be answered."""
+
+        def fall_silent() -> None:
+            self._over = True
+            last()
+
         if self._trying is not None:
             self._trying.cancel()
         if self._running is not None:
-            await self._running.stop(within, self._fall_silent)
-
-    def _fall_silent(self) -> None:
-        self._over = True
+            await self._running.stop(within, fall_silent)
+        else:
+            fall_silent()
 
     async def _try(self) -> None:
         said, said_at = "", 0.0

@@ -45,6 +45,8 @@ from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "Warmside"]
 
+FIRST_REQUEST_TIME = 1.0
+"""Seconds after the end of listening for the first request of who has connected before."""
 SWEEP_INTERVAL = 10.0
 """Seconds between removals of expired one-time passwords."""
 
@@ -106,8 +108,8 @@ class Warmside:
         ejabberd is answered as long as a login may need it; then ``last`` is called.
         """
         if self._site is not None:
-            self._site.stopping = True
-        await DeferredList([Deferred.fromCoroutine(_stop_port(port)) for port in self._ports])
+            self._site.stop()
+        await DeferredList([Deferred.fromCoroutine(listening.close(port, shared=self._shared)) for port in self._ports])
         self._ports.clear()
         if within and self.authority is not None:
             await self._finish_requests(within / 2)
@@ -170,9 +172,12 @@ class Warmside:
                 listening.refuse_beyond_loopback(port)
 
     async def _finish_requests(self, within: float) -> None:
-        """Wait for the requests that are being answered."""
-        deadline = self._reactor.seconds() + within
-        while self._site is not None and self._site.busy and self._reactor.seconds() < deadline:
+        """Wait for the requests that are being answered, and a moment for those of whoever has just connected."""
+        since = self._reactor.seconds()
+        while self._site is not None and (waited := self._reactor.seconds() - since) < within:
+            patient = waited < FIRST_REQUEST_TIME
+            if not any(channel.busy or (channel.awaited and patient) for channel in self._site.channels):
+                return
             await deferLater(self._reactor, 0.01)
 
     def _root(self, gate: Gate) -> Root:
@@ -247,13 +252,3 @@ def refuse_unshareable(config: Config) -> None:
             message="several copies of warmside extauth can't share one process's memory: "
             'give "sqlite" or "sqlite:///PATH"',
         )
-
-
-async def _stop_port(port: IListeningPort) -> None:
-    """Close a port; who is waiting to be accepted is accepted first, instead of being reset."""
-    accept = getattr(port, "doRead", None)
-    if accept is not None:
-        accept()
-    stopped = port.stopListening()
-    if isinstance(stopped, Deferred):
-        await stopped

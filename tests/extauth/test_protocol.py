@@ -176,12 +176,31 @@ def test_an_authority_that_is_down_means_no_and_is_not_logged_again() -> None:
     assert logged == []
 
 
-def test_without_an_authority_nothing_is_answered_and_nothing_more_is_read() -> None:
+def test_without_an_authority_nothing_is_answered_and_the_stream_is_closed() -> None:
     protocol = ExtauthProtocol(lambda: None)
     transport = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     protocol.dataReceived(frame(b"auth:juliet:example.org:x") * 2)
-    assert transport.value() == b"" and transport.producerState == "paused"
+    assert transport.value() == b"" and transport.disconnecting
+
+
+def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> None:
+    asked: Deferred[bool] = Deferred()
+
+    class Slow(Authority):
+        def isuser(self, user: str, host: str) -> Answer:
+            return asked
+
+    authorities: list[IAuthority | None] = [Slow()]
+    protocol = ExtauthProtocol(lambda: authorities[0])
+    transport = StringTransport()
+    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+    protocol.dataReceived(frame(b"isuser:juliet:example.org"))
+    authorities[0] = None
+    protocol.finish()
+    assert not transport.disconnecting
+    asked.errback(AuthorityDown())
+    assert transport.value() == b"" and transport.disconnecting
 
 
 def test_each_answer_is_counted() -> None:

@@ -187,16 +187,18 @@ class Server(Site):
     def programs(self) -> list[int]:
         """Process IDs of warmside's copies under this ejabberd."""
         marker = str(self.toml)
-        found = []
+        parents: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 except OSError:
                     continue
                 if marker in command and "extauth" in command and "python" in command[0]:
-                    found.append(int(entry.name))
-        return found
+                    parents[int(entry.name)] = parent
+        # A child that was forked a moment ago still has the command line of its parent.
+        return [process for process, parent in parents.items() if parent not in parents]
 
     def output(self) -> str:
         """What ejabberd and warmside have logged."""

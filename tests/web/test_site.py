@@ -166,6 +166,18 @@ def test_an_idle_connection_is_closed(connection: Connection) -> None:
     assert connection.transport.disconnecting
 
 
+def test_at_the_end_idle_connections_are_closed_and_the_others_after_their_reply(connection: Connection) -> None:
+    connection.send(post())
+    idle = connection.transport
+    connection.open()
+    newcomer = connection.transport
+    assert connection.channel.awaited
+    connection.site.stop()
+    assert idle.disconnecting and not newcomer.disconnecting
+    assert b"Connection: close" in connection.send(post()) and newcomer.disconnecting
+    assert not connection.channel.awaited
+
+
 def test_there_is_a_most_of_connections(connection: Connection) -> None:
     for _ in range(MOST_CONNECTIONS - 1):
         connection.open()

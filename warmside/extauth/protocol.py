@@ -38,8 +38,8 @@ class ExtauthProtocol(Int16StringReceiver):
     """Answers the questions that arrive on its transport.
 
     :param authority: gives the authority to ask; called for each question, because what answers
-        changes when the service comes to life or fails. ``None`` answers nothing any more: the process
-        ends, and ejabberd asks another one.
+        changes when the service comes to life or fails. ``None`` answers nothing any more: the stream is
+        closed, and ejabberd asks another process.
     :param ended: called when no more questions come; what was asked is still answered.
     :param lost: called once, when the last answer is written or can't be.
     :param count: is told each question's operation (empty if it was malformed) and whether it got a yes.
@@ -116,7 +116,7 @@ class ExtauthProtocol(Int16StringReceiver):
 
     def _fall_silent(self) -> None:
         self._over = self.paused = True
-        self.transport.pauseProducing()
+        self.transport.loseConnection()
 
     def _no_more_answers(self) -> None:
         if not self._over:
@@ -140,6 +140,9 @@ class ExtauthProtocol(Int16StringReceiver):
             nonlocal answered
             answered = True
             if isinstance(result, Failure):
+                if self._authority() is None:
+                    self._fall_silent()
+                    return
                 self._log_failure(result)
                 result = False
             self._say(result)

@@ -44,8 +44,6 @@ ABSOLUTE_FORM = re.compile(rb"^https?://[^/?]*", re.I)
 class BoundedRequest(Request):
     """A request whose body is read into memory, up to the maximum, and never parsed for fields."""
 
-    _counting: Any
-
     def gotLength(self, length: int | None) -> None:
         """The header has been read; ``length`` is that of the body, ``None`` if it is chunked."""
         self.content = BytesIO()
@@ -71,14 +69,7 @@ class BoundedRequest(Request):
         self.uri = b"/*" if path == b"*" else ABSOLUTE_FORM.sub(b"", path) or b"/"
         self.path = self.uri.partition(b"?")[0]
         self.args = {}
-        channel: Any = self.channel
-        self._counting = channel.site
-        self._counting.busy += 1
-        self.notifyFinish().addBoth(self._finished)
         self.process()  # type: ignore[no-untyped-call]
-
-    def _finished(self, _: object) -> None:
-        self._counting.busy -= 1
 
 
 class BoundedChannel(HTTPChannel):
@@ -94,7 +85,23 @@ class BoundedChannel(HTTPChannel):
     _header_size = 0
     _deadline: Any = None
     refused = False
+    _has_asked = False
     _reset: Callable[[], object] | None = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether the peer has connected, and its first request has not arrived whole."""
+        return not self._has_asked and not self.refused
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._handlingRequest)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the connection is only kept for the peer's next request."""
+        return self._has_asked and not self.busy and self._deadline is None
 
     def if_reset(self, call: Callable[[], object]) -> None:
         """Have something called if the connection is reset before the next request: the reply was not read."""
@@ -132,6 +139,7 @@ class BoundedChannel(HTTPChannel):
         if self.refused:
             return
         self._stop_clock()
+        self._has_asked = True
         self._reset = None
         self._header_size = 0
         super().allContentReceived()  # type: ignore[no-untyped-call]
@@ -139,7 +147,7 @@ class BoundedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The peer, or we, closed the connection."""
         self._stop_clock()
-        self.site.connections -= 1
+        self.site.channels.discard(self)
         if self._reset is not None and not reason.check(ConnectionDone):
             self._reset()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -191,19 +199,26 @@ class BoundedSite(Site):
         super().__init__(  # type: ignore[no-untyped-call]
             root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor
         )
-        self.connections = 0
+        self.channels: set[BoundedChannel] = set()
+        """The connections."""
         self.stopping = False
         """Whether connections end with the request that they are at."""
-        self.busy = 0
-        """How many requests are being answered."""
         self.noisy = False
+
+    def stop(self) -> None:
+        """Let each connection end with the request that it is at, or at once if it is at none."""
+        self.stopping = True
+        for channel in list(self.channels):
+            if channel.idle:
+                channel.loseConnection()  # type: ignore[no-untyped-call]
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
         """A channel for a new connection; none when there are too many."""
-        if self.connections >= MOST_CONNECTIONS:
+        if len(self.channels) >= MOST_CONNECTIONS:
             return None
-        self.connections += 1
-        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+        self.channels.add(channel)
+        return channel
 
     def log(self, request: Any) -> None:
         """Nothing: what is to be known of a request, the resources log."""
