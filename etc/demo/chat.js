@@ -64,6 +64,7 @@ async function start() {
   const xml = `<body xmlns="http://jabber.org/protocol/httpbind">${session.stanzas.join("")}</body>`;
   const body = new DOMParser().parseFromString(xml, "text/xml").documentElement;
   connection._dataRecv({getResponse: () => body});
+  connection.flush(); // attach() alone doesn't: Strophe stops polling when it was not connected within 100 ms
   show();
 }
 

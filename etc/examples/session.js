@@ -21,6 +21,7 @@ export class ChatSession {
           if (over) this.forget();
           this.changed(status);
         });
+        this.connection.flush();
         return;
       } catch (error) {
         // There is nothing to go on with: get a new one.
@@ -34,6 +35,7 @@ export class ChatSession {
     const {jid, sid, rid} = session;
     sessionStorage.setItem("strophe-bosh-session", JSON.stringify({jid, sid, rid})); // for a reload before the first request
     this.connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
+    this.connection.flush(); // begins to poll: Strophe has given that up if it was not connected within 100 ms
   }
 
   // End the chat session, then the application's own.

@@ -84,6 +84,13 @@ class Browser:
         """Open a page."""
         self.driver.get(url)
 
+    def slow_down(self) -> "Browser":
+        """Have every request take 300 ms longer."""
+        conditions = {"offline": False, "latency": 300, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+        return self
+
     def log_in(self, url: str, client: str = "/strophe") -> "Browser":
         """Log in to the demo under this browser's name."""
         self.get(url)

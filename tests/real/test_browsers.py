@@ -59,7 +59,8 @@ def open_browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ope
 
 
 def test_two_users_meet_and_chat_with_strophe(demo: Demo, open_browser: Open) -> None:
-    juliet, romeo = (open_browser(name).log_in(demo.url) for name in ("juliet", "romeo"))
+    juliet = open_browser("juliet").log_in(demo.url)
+    romeo = open_browser("romeo").slow_down().log_in(demo.url)
     for user in (juliet, romeo):
         user.sees("#state", "online")
     juliet.type("#add input", "Romeo")
