@@ -10,12 +10,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.stdio import StandardIO
 from twisted.logger import ILogObserver, LogEvent, Logger
 from zope.interface import implementer
 
 from warmside import __version__, logs
 from warmside.config import ConfigError, load
+from warmside.extauth.prompt import PromptIO
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.relay import is_pipe
 from warmside.extauth.stdio import Streams
@@ -126,7 +126,6 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callab
 
     reactor.addSystemEventTrigger("before", "shutdown", end)
     protocol = ExtauthProtocol(supervisor.authority, stdin_ended, all_answered, count)
-    stdio: Any = StandardIO
     reactor.callWhenRunning(supervisor.begin)
-    reactor.callWhenRunning(lambda: stdio(protocol, stdin=streams.questions, stdout=streams.answers))
+    reactor.callWhenRunning(lambda: PromptIO(protocol, stdin=streams.questions, stdout=streams.answers))
     reactor.run()

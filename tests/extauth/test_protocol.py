@@ -203,12 +203,17 @@ def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> N
     assert transport.value() == b"" and transport.disconnecting
 
 
-def test_each_answer_is_counted() -> None:
+def test_each_answer_is_counted_when_it_is_written() -> None:
     counted: list[tuple[str, bool]] = []
-    protocol = ExtauthProtocol(Recorder, count=lambda operation, yes: counted.append((operation, yes)))
-    protocol.makeConnection(StringTransport())  # type: ignore[no-untyped-call]
-    for payload in (b"auth:juliet:example.org:pass:word", b"isuser:juliet:example.org", b"nonsense"):
-        protocol.dataReceived(frame(payload))
+
+    def count(operation: str, yes: bool) -> None:
+        assert transport.value() == YES + NO + NO, "ejabberd waits for its answer first"
+        counted.append((operation, yes))
+
+    protocol, transport = ExtauthProtocol(Recorder, count=count), StringTransport()
+    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+    payloads = (b"auth:juliet:example.org:pass:word", b"isuser:juliet:example.org", b"nonsense")
+    protocol.dataReceived(b"".join(map(frame, payloads)))
     assert counted == [("auth", True), ("isuser", False), ("", False)]
 
 

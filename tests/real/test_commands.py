@@ -93,6 +93,22 @@ def program(folder: Folder) -> Iterator[Program]:
         running.end()
 
 
+def test_answers_that_are_not_read_for_a_while_come_whole_and_in_order(folder: Folder) -> None:
+    folder.write('[extauth]\nusers = "any"\n')
+    program = Program(folder)
+    until(lambda: program.ask(b"isuser:juliet:example.org") == b"\0\2\0\1")
+    questions, expected = b"", b""
+    for number in range(40_000):
+        question = b"isuser:juliet:example.org" if number % 3 else b"auth:juliet:example.org:no"
+        questions += struct.pack("!H", len(question)) + question
+        expected += b"\0\2\0\1" if number % 3 else b"\0\2\0\0"
+    assert program.process.stdin and program.process.stdout
+    program.process.stdin.write(questions)
+    program.process.stdin.flush()
+    assert program.process.stdout.read(len(expected)) == expected
+    program.end()
+
+
 def test_help_and_version_work() -> None:
     for arguments in (["--help"], ["extauth", "--help"], ["relay", "--help"], ["check", "--help"], ["--version"]):
         done = run(WARMSIDE, *arguments)

@@ -59,6 +59,7 @@ class ExtauthProtocol(Int16StringReceiver):
         self._authority = authority
         self._count = count
         self._operation = ""
+        self._said: list[tuple[str, bool]] = []
         self._ended = ended
         self._lost = lost
         self._reading_stopped = False
@@ -92,6 +93,7 @@ class ExtauthProtocol(Int16StringReceiver):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes in any portions; see `Int16StringReceiver`."""
         super().dataReceived(data)  # type: ignore[no-untyped-call]
+        self._flush()
         if self.paused and len(self._unprocessed) > MOST_WAITING and not self._reading_stopped:
             self._reading_stopped = True
             self.transport.pauseProducing()
@@ -116,6 +118,7 @@ class ExtauthProtocol(Int16StringReceiver):
 
     def _fall_silent(self) -> None:
         self._over = self.paused = True
+        self._flush()
         self.transport.loseConnection()
 
     def _no_more_answers(self) -> None:
@@ -172,6 +175,12 @@ class ExtauthProtocol(Int16StringReceiver):
         self._close_if_done()
 
     def _say(self, answer: Answer) -> None:
-        yes = answer is True
-        self._count(self._operation, yes)
-        self.transport.write(YES if yes else NO)
+        self._said.append((self._operation, answer is True))
+
+    def _flush(self) -> None:
+        """Write what was answered, and count it afterwards: ejabberd waits for the one and not for the other."""
+        if self._said:
+            said, self._said = self._said, []
+            self.transport.write(b"".join(YES if yes else NO for _, yes in said))
+            for operation, yes in said:
+                self._count(operation, yes)
