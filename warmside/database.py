@@ -52,6 +52,7 @@ def open_database(path: Path | None, schema: str, *, durable: bool) -> sqlite3.C
         _lock(fd)
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
+            connection.execute("PRAGMA page_size = 1024")  # rows are small, and each change writes whole pages
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
             connection.executescript(schema)

@@ -1,4 +1,7 @@
-"""Answers on a pipe go out at once: ejabberd asks one question at a time, and waits for each answer."""
+"""Answers go out at once: ejabberd asks one question at a time, and waits for each answer.
+
+Twisted writes in the next turn of the reactor, which costs more than most answers do.
+"""
 
 from typing import Any
 
@@ -7,21 +10,32 @@ from twisted.internet.stdio import StandardIO
 _StandardIO: Any = StandardIO
 
 
-class PromptIO(_StandardIO):  # type: ignore[misc]
-    """`StandardIO` that writes right away instead of in the next turn of the reactor.
+class Prompt:
+    """Writes to a `FileDescriptor` right away, until the other side does not take everything; then Twisted does."""
 
-    As soon as the other side does not take everything, it is Twisted that writes.
-    """
-
-    _behind = False
+    def __init__(self, descriptor: Any) -> None:
+        self._descriptor = descriptor
+        self._behind = False
 
     def write(self, data: bytes) -> None:
         """Write bytes."""
-        if self._writer is not None and not self._behind:
-            written = self._writer.writeSomeData(data)
+        if not self._behind:
+            written = self._descriptor.writeSomeData(data)
             if written == len(data):
                 return
             self._behind = True
             if isinstance(written, int):
                 data = data[written:]
-        super().write(data)
+        self._descriptor.write(data)
+
+
+class PromptIO(_StandardIO):  # type: ignore[misc]
+    """`StandardIO` that writes promptly."""
+
+    _prompt: Prompt | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+        if self._writer is not None:
+            self._prompt = self._prompt or Prompt(self._writer)
+            self._prompt.write(data)

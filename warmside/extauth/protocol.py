@@ -47,6 +47,8 @@ class ExtauthProtocol(Int16StringReceiver):
 
     log = Logger()
     transport: Any
+    write: Callable[[bytes], None]
+    """Writes answers."""
     MAX_LENGTH = 0xFFFF
 
     def __init__(
@@ -65,6 +67,10 @@ class ExtauthProtocol(Int16StringReceiver):
         self._reading_stopped = False
         self._no_more_questions = False
         self._over = False
+
+    def connectionMade(self) -> None:
+        """Begin."""
+        self.write = self.transport.write
 
     def stringReceived(self, string: bytes) -> None:
         """Answer one question; while its answer is awaited, later ones wait."""
@@ -181,6 +187,6 @@ class ExtauthProtocol(Int16StringReceiver):
         """Write what was answered, and count it afterwards: ejabberd waits for the one and not for the other."""
         if self._said:
             said, self._said = self._said, []
-            self.transport.write(b"".join(YES if yes else NO for _, yes in said))
+            self.write(b"".join(YES if yes else NO for _, yes in said))
             for operation, yes in said:
                 self._count(operation, yes)

@@ -75,6 +75,8 @@ class Relay:
         self._next_attempt = 0.0
         self._backoff = LEAST_BACKOFF
         self._said_at: float | None = None
+        self._poll = select.poll()
+        self._watched: dict[int, int] = {}
 
     def run(self) -> None:
         """Carry on until stdin has ended and what is due is answered, or nobody reads answers any more."""
@@ -96,14 +98,12 @@ class Relay:
         if self._socket is None and self._address is not None and now >= self._next_attempt:
             self._connect(now)
         self._refuse_late(now)
-        poll = select.poll()
-        if self._ended_at is None and len(self._asked) < MOST_WAITING:
-            poll.register(self._questions, select.POLLIN)
-        if self._to_answer:
-            poll.register(self._answers, select.POLLOUT)
+        reading = self._ended_at is None and len(self._asked) < MOST_WAITING
+        self._watch(self._questions, select.POLLIN if reading else 0)
+        self._watch(self._answers, select.POLLOUT if self._to_answer else 0)
         if self._socket is not None:
-            poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._to_send else 0))
-        for fd, events in poll.poll(self._wait(now)):
+            self._watch(self._socket.fileno(), select.POLLIN | (select.POLLOUT if self._to_send else 0))
+        for fd, events in self._poll.poll(self._wait(now)):
             if fd == self._questions:
                 self._read_questions()
             elif fd == self._answers:
@@ -111,16 +111,24 @@ class Relay:
             elif self._socket is not None:
                 self._exchange(events)
 
+    def _watch(self, fd: int, events: int) -> None:
+        if self._watched.get(fd, 0) != events:
+            self._watched[fd] = events
+            if events:
+                self._poll.register(fd, events)
+            else:
+                self._poll.unregister(fd)
+
     def _wait(self, now: float) -> float:
         """Milliseconds until something has to be done though nothing arrives."""
-        moments = [now + 60]
-        if self._socket is None:
-            moments.append(self._next_attempt if self._address is not None else now + 60)
+        moment = now + 60
+        if self._socket is None and self._address is not None:
+            moment = min(moment, self._next_attempt)
         if self._asked:
-            moments.append(self._deadline())
+            moment = min(moment, self._deadline())
         if self._ended_at is not None:
-            moments.append(self._ended_at + TIME_TO_END)
-        return max(1.0, (min(moments) - now) * 1000)
+            moment = min(moment, self._ended_at + TIME_TO_END)
+        return max(1.0, (moment - now) * 1000)
 
     def _read_questions(self) -> None:
         try:
@@ -231,6 +239,7 @@ class Relay:
     def _disconnect(self, why: str) -> None:
         """What was under way is asked again, or refused where asking twice is not safe."""
         if self._socket is not None:
+            self._watch(self._socket.fileno(), 0)
             self._socket.close()
         now = time.monotonic()
         self._socket = None

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from warmside.extauth.authorities import IAuthority, OnlyAsking
+from warmside.extauth.prompt import Prompt
 from warmside.extauth.protocol import ExtauthProtocol
 
 MOST_PEERS = 256
@@ -63,6 +64,9 @@ class ExtauthFactory(Factory):
 
 class _Peer(ExtauthProtocol):
     factory: ExtauthFactory
+
+    def connectionMade(self) -> None:
+        self.write = Prompt(self.transport).write
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.gone(self)

@@ -22,8 +22,9 @@ CREATE TABLE IF NOT EXISTS passwords (
 ) WITHOUT ROWID;
 """
 """No other index: passwords live for seconds, so there are few, and each index would slow down redeeming."""
-FIND = "SELECT jid FROM passwords WHERE digest = ?"
 REDEEM = "DELETE FROM passwords WHERE digest = ? AND jid = ? AND expires > ?"
+FIND = "SELECT 1 FROM passwords WHERE digest = ?"
+ASKED = "UPDATE passwords SET asked = 1 WHERE digest = ?"
 
 
 class SQLiteStore:
@@ -50,15 +51,13 @@ class SQLiteStore:
         return password
 
     def redeem(self, bare: str, password: bytes) -> bool:
-        """See `IStore.redeem`. What nobody minted is only looked for: reading locks nobody out."""
+        """See `IStore.redeem`."""
         key = digest(password)
         try:
-            found = self._database.execute(FIND, (key,)).fetchone()
-            if found is None:
-                return False
-            if found[0] == bare and self._database.execute(REDEEM, (key, bare, self._clock())).rowcount == 1:
+            if self._database.execute(REDEEM, (key, bare, self._clock())).rowcount == 1:
                 return True
-            self._database.execute("UPDATE passwords SET asked = 1 WHERE digest = ?", (key,))
+            if self._database.execute(FIND, (key,)).fetchone() is not None:
+                self._database.execute(ASKED, (key,))
         except sqlite3.Error as error:
             raise StoreError(f"{STORE}: {error}") from None
         return False
