@@ -13,6 +13,7 @@ from twisted.internet import reactor, stdio
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from warmside import listening
+from warmside.leaving import stop_listening
 
 class Greeter(Protocol):
     def connectionMade(self):
@@ -21,7 +22,7 @@ class Greeter(Protocol):
 
 class Ended(Protocol):
     def connectionLost(self, reason):
-        closed = Deferred.fromCoroutine(listening.close(port, shared=True))
+        closed = Deferred.fromCoroutine(stop_listening(reactor, port, shared=True))
         closed.addCallback(lambda _: reactor.callLater(0.1, reactor.stop))
 
 async def start():

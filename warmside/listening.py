@@ -5,18 +5,16 @@ ejabberd starts several copies of ``warmside extauth``; all of them listen on th
 of our own that is handed to the endpoint.
 """
 
-import ctypes
 import errno
 import ipaddress
 import os
 import re
 import socket
-import struct
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet import unix
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -26,9 +24,6 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 BACKLOG = 128
-SO_ATTACH_FILTER = 26
-DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
-"""The socket filter of one instruction that lets no packet through (Linux, ``struct sock_filter``)."""
 LONGEST_UNIX_PATH = 107
 
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
@@ -95,29 +90,9 @@ def listen(
     """
     if private and description.startswith("unix:") and ":mode=" not in description:
         description += ":mode=660"
-    endpoint = _endpoint(_SharingReactor(reactor) if shared else reactor, description)
+    endpoint = _endpoint(_SharingReactor(reactor) if shared else _AdoptingReactor(reactor), description)
     listening: Deferred[IListeningPort] = endpoint.listen(factory)
     return listening
-
-
-async def close(port: IListeningPort, *, shared: bool) -> None:
-    """Stop listening, and reset nobody.
-
-    Who has connected is accepted first. Where other processes listen, too, who is just connecting
-    goes unheard, so that his system tries again in a second and finds one of them: a connection that
-    is made between the last ``accept`` and the closing of the socket would be reset.
-    """
-    sock: socket.socket | None = getattr(port, "socket", None)
-    if sock is not None:
-        if shared and sys.platform == "linux":
-            program = struct.pack("HP", 1, ctypes.addressof(DROP_ALL))
-            sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-        connecting: Any = port
-        connecting.numberAccepts = BACKLOG + 1
-        connecting.doRead()
-    stopped = port.stopListening()
-    if isinstance(stopped, Deferred):
-        await stopped
 
 
 def refuse_beyond_loopback(port: IListeningPort) -> None:
@@ -196,6 +171,27 @@ class _Recorder:
 
     def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
         self._found.append(Place("unix", path=address))
+
+
+class _AdoptingReactor:
+    """A reactor that leaves the path and the rights of systemd's sockets as systemd made them."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def adoptStreamPort(self, fd: int, family: int, factory: Factory) -> IListeningPort:
+        if family != socket.AF_UNIX:
+            adopted: IListeningPort = self._reactor.adoptStreamPort(fd, family, factory)
+            return adopted
+        port: Any = unix.Port._fromListeningDescriptor(self._reactor, fd, factory)
+        # Twisted would let everybody connect to a socket with a path, and remove it at the end.
+        port._bindPath = b"\0"
+        port.startListening()
+        served: IListeningPort = port
+        return served
 
 
 class _SharingReactor:

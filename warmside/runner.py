@@ -99,7 +99,7 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
 
     on_hangup(reactor, reload)
     _serve(reactor, Supervisor(reactor, start), streams, count)
-    log.info("stdin has ended")
+    log.info("ended")
     return EXIT_USAGE if usage_fault is not None else 0
 
 

@@ -23,6 +23,7 @@ from warmside.extauth.server import ExtauthFactory
 from warmside.folders import runtime_folder
 from warmside.gate import Gate
 from warmside.jids import prepare
+from warmside.leaving import stop_listening
 from warmside.metrics import Metrics
 from warmside.parts import Parts, StartError
 from warmside.ready import Readiness
@@ -109,7 +110,9 @@ class Warmside:
         """
         if self._site is not None:
             self._site.stop()
-        await DeferredList([Deferred.fromCoroutine(listening.close(port, shared=self._shared)) for port in self._ports])
+        await DeferredList(
+            [Deferred.fromCoroutine(stop_listening(self._reactor, port, shared=self._shared)) for port in self._ports]
+        )
         self._ports.clear()
         if within and self.authority is not None:
             await self._finish_requests(within / 2)

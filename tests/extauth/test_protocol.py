@@ -14,6 +14,7 @@ from warmside.extauth.authorities import Answer, Authority, AuthorityDown, IAuth
 from warmside.extauth.frames import NO, YES
 from warmside.extauth.protocol import ANSWER_TIME, ExtauthProtocol
 from warmside.extauth.questions import MalformedQuestion, Question
+from warmside.extauth.server import ExtauthFactory
 from warmside.onetime import StoreError
 
 
@@ -199,6 +200,24 @@ def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> N
     authorities[0] = None
     protocol.finish()
     assert not transport.disconnecting
+    asked.errback(AuthorityDown())
+    assert transport.value() == b"" and transport.disconnecting
+
+
+def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> None:
+    asked: Deferred[bool] = Deferred()
+
+    class Slow(Authority):
+        def isuser(self, user: str, host: str) -> Answer:
+            return asked
+
+    factory = ExtauthFactory(Slow(), only_asking=False, count=lambda operation, yes: None, changed=lambda: None)
+    protocol, transport = factory.buildProtocol(None), StringTransport()
+    assert protocol is not None
+    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
+    protocol.write = transport.write
+    protocol.dataReceived(frame(b"isuser:juliet:example.org"))
+    factory.finish()
     asked.errback(AuthorityDown())
     assert transport.value() == b"" and transport.disconnecting
 

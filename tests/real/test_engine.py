@@ -86,7 +86,8 @@ def test_on_ejabberd_a_login_takes_four_requests_in_three_round_trips(server: Se
         client = counted.attach(server.bosh, "/bosh")
         assert client.ping()
         client.terminate()
-    assert min(seen) == (4, 3) and max(seen) <= (6, 5), "a busy machine may keep ejabberd from answering at once"
+    assert min(seen) == (4, 3), "a busy machine may keep ejabberd from answering at once, but not always"
+    assert max(requests for requests, _ in seen) <= 6 and max(round_trips for _, round_trips in seen) <= 5
 
 
 def test_an_authentication_that_takes_as_long_as_requests_are_held_comes_to_its_end(tmp_path: Path) -> None:
@@ -114,7 +115,8 @@ def test_on_prosody_a_login_takes_three_requests_in_two_round_trips(prosody: Pro
         client = counted.attach(prosody.port, "/http-bind")
         assert client.ping()
         client.terminate()
-    assert min(seen) == (3, 2) and max(seen) <= (6, 5), "of two requests sent at once one may overtake the other"
+    assert min(seen) == (3, 2), "of two requests sent at once one may overtake the other, but not always"
+    assert max(requests for requests, _ in seen) <= 6 and max(round_trips for _, round_trips in seen) <= 5
 
 
 @pytest.mark.parametrize(("parallel", "hold"), [(1, 1), (2, 0), (1, 0)])

@@ -275,6 +275,32 @@ def test_a_socket_of_systemds_is_served(tmp_path: Path) -> None:
         activator.wait(20)
 
 
+def test_the_path_and_the_rights_of_systemds_sockets_stay_as_they_are(tmp_path: Path) -> None:
+    folder, path = Folder(tmp_path), tmp_path / "extauth.sock"
+    folder.write('[extauth]\nusers = "any"\nlisten = "systemd:domain=UNIX:name=extauth"\n')
+    old = os.umask(0o177)
+    activator = subprocess.Popen(
+        ["systemd-socket-activate", "--fdname=extauth", "-l", path, "-E", "RUNTIME_DIRECTORY", "-E", "STATE_DIRECTORY",
+         sys.executable, TWISTD, "-n", "warmside", "--config", folder.toml],
+        env=folder.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until(path.exists)
+        os.umask(old)
+        rights = path.stat().st_mode
+        with subprocess.Popen([WARMSIDE, "relay", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as relay:
+            assert relay.stdin and relay.stdout
+            relay.stdin.write(b"\0\x19isuser:juliet:example.org")
+            relay.stdin.flush()
+            assert relay.stdout.read(4) == b"\0\2\0\1"
+        assert path.stat().st_mode == rights
+    finally:
+        os.umask(old)
+        activator.send_signal(signal.SIGTERM)
+        activator.wait(20)
+    assert path.stat().st_mode == rights
+
+
 def test_an_own_login_with_a_wrong_password_is_refused_through_a_relay(daemon: Daemon) -> None:
     with pytest.raises(Refused, match="not-authorized"):
         BoshClient(daemon.server.bosh).log_in("juliet", "wrong")

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 
 from warmside.web.site import IDLE_TIME, LINGER_TIME, MAX_BODY, MAX_HEADER, MOST_CONNECTIONS, REQUEST_TIME, BoundedSite
 
@@ -25,9 +27,9 @@ class Echo(Resource):
 class Connection:
     """A client's end of a connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, resource: Resource | None = None) -> None:
         self.clock = Clock()
-        self.site = BoundedSite(Echo(), self.clock)  # type: ignore[no-untyped-call]
+        self.site = BoundedSite(resource or Echo(), self.clock)  # type: ignore[no-untyped-call]
         self.open()
 
     def open(self) -> None:
@@ -178,9 +180,42 @@ def test_at_the_end_idle_connections_are_closed_and_the_others_after_their_reply
     assert not connection.channel.awaited
 
 
+def test_at_the_end_a_request_under_way_is_the_last_of_its_connection() -> None:
+    asked: list[Request] = []
+
+    class Slow(Resource):
+        isLeaf = True
+
+        def render(self, request: Request) -> int:
+            asked.append(request)
+            return NOT_DONE_YET
+
+    connection = Connection(Slow())  # type: ignore[no-untyped-call]
+    connection.send(post())
+    assert connection.channel.busy
+    connection.site.stop()
+    assert not connection.transport.disconnecting
+    asked[0].finish()
+    assert b"Connection: close" in connection.transport.value() and connection.transport.disconnecting
+    connection.channel.connectionLost(Failure(ConnectionDone()))
+    assert not connection.site.channels
+
+
+def test_at_the_end_a_request_that_is_half_there_is_waited_for(connection: Connection) -> None:
+    connection.send(post())
+    connection.send(post(b"Content-Length: 2\r\n"))
+    connection.site.stop()
+    assert connection.channel.awaited and not connection.transport.disconnecting
+    assert connection.send(b"ab").endswith(b"[2, 0]") and connection.transport.disconnecting
+    assert not connection.channel.awaited
+
+
 def test_there_is_a_most_of_connections(connection: Connection) -> None:
     for _ in range(MOST_CONNECTIONS - 1):
         connection.open()
-    assert connection.site.buildProtocol(None) is None
-    connection.channel.connectionLost(None)
-    assert connection.site.buildProtocol(None) is not None
+    served = connection.channel
+    connection.open()
+    assert connection.transport.disconnected
+    served.connectionLost(None)
+    connection.open()
+    assert connection.send(post()).startswith(b"HTTP/1.1 200")

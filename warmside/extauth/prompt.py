@@ -3,9 +3,12 @@
 Twisted writes in the next turn of the reactor, which costs more than most answers do.
 """
 
+import os
 from typing import Any
 
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
 
 _StandardIO: Any = StandardIO
 
@@ -19,7 +22,7 @@ class Prompt:
 
     def write(self, data: bytes) -> None:
         """Write bytes."""
-        if not self._behind:
+        if self._descriptor.connected and not self._behind:
             written = self._descriptor.writeSomeData(data)
             if written == len(data):
                 return
@@ -30,9 +33,23 @@ class Prompt:
 
 
 class PromptIO(_StandardIO):  # type: ignore[misc]
-    """`StandardIO` that writes promptly."""
+    """`StandardIO` that writes promptly, and closes its descriptors when the connection ends.
+
+    ejabberd sees the end of the stream then, and not only when the process is gone.
+    """
 
     _prompt: Prompt | None = None
+
+    def __init__(self, proto: IProtocol, *, stdin: int, stdout: int, reactor: Any = None) -> None:
+        self._descriptors: tuple[int, ...] = (stdin, stdout)
+        super().__init__(proto, stdin=stdin, stdout=stdout, reactor=reactor)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is closed both ways."""
+        super().connectionLost(reason)
+        descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def write(self, data: bytes) -> None:
         """Write bytes."""

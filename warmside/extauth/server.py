@@ -35,7 +35,7 @@ class ExtauthFactory(Factory):
         count: Callable[[str, bool], None],
         changed: Callable[[], None],
     ) -> None:
-        self._authority = OnlyAsking(authority) if only_asking else authority
+        self._authority: IAuthority | None = OnlyAsking(authority) if only_asking else authority
         self._count = count
         self._changed = changed
         self._peers: set[ExtauthProtocol] = set()
@@ -57,7 +57,8 @@ class ExtauthFactory(Factory):
         self._changed()
 
     def finish(self) -> None:
-        """Answer what was asked, and close."""
+        """Close, and leave what is not answered to whoever listens here next: a relay asks again."""
+        self._authority = None
         for peer in list(self._peers):
             peer.finish()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
@@ -90,18 +90,21 @@ class BoundedChannel(HTTPChannel):
 
     @property
     def awaited(self) -> bool:
-        """Whether the peer has connected, and its first request has not arrived whole."""
-        return not self._has_asked and not self.refused
+        """Whether a request is to be expected: the first one, or the rest of one."""
+        begun = self._deadline is not None and not self.busy
+        return not self.refused and (begun or not self._has_asked)
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
         return bool(self._handlingRequest)
 
-    @property
-    def idle(self) -> bool:
-        """Whether the connection is only kept for the peer's next request."""
-        return self._has_asked and not self.busy and self._deadline is None
+    def end(self) -> None:
+        """Read no request after the one that is being answered; close at once if none is to be expected."""
+        if self.busy:
+            self._end_with(self.requests[0])
+        elif not self.awaited and not self.refused:
+            self.loseConnection()  # type: ignore[no-untyped-call]
 
     def if_reset(self, call: Callable[[], object]) -> None:
         """Have something called if the connection is reset before the next request: the reply was not read."""
@@ -140,6 +143,8 @@ class BoundedChannel(HTTPChannel):
             return
         self._stop_clock()
         self._has_asked = True
+        if self.site.stopping:
+            self._end_with(self.requests[-1])
         self._reset = None
         self._header_size = 0
         super().allContentReceived()  # type: ignore[no-untyped-call]
@@ -151,13 +156,6 @@ class BoundedChannel(HTTPChannel):
         if self._reset is not None and not reason.check(ConnectionDone):
             self._reset()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-
-    def checkPersistence(self, request: Any, version: bytes) -> bool:
-        """Whether the connection is kept after this request."""
-        if self.site.stopping:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-            return False
-        return bool(super().checkPersistence(request, version))  # type: ignore[no-untyped-call]
 
     def refuse(self, problem: Problem) -> None:
         """Reply with a problem, in the form that was asked for as far as that was heard, and close.
@@ -184,10 +182,22 @@ class BoundedChannel(HTTPChannel):
         """Twisted's own reply to what it can't parse has neither a body nor the headers of ours."""
         self.refuse(MALFORMED)
 
+    def _end_with(self, request: Any) -> None:
+        self.persistent = False
+        if not request.startedWriting:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
     def _stop_clock(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
+
+
+class _TooMany(Protocol):
+    """Closes its connection. Without any protocol, one with TLS would stay open."""
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()  # type: ignore[union-attr]
 
 
 class BoundedSite(Site):
@@ -209,13 +219,12 @@ class BoundedSite(Site):
         """Let each connection end with the request that it is at, or at once if it is at none."""
         self.stopping = True
         for channel in list(self.channels):
-            if channel.idle:
-                channel.loseConnection()  # type: ignore[no-untyped-call]
+            channel.end()
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
-        """A channel for a new connection; none when there are too many."""
+        """A channel for a new connection; one that is closed at once when there are too many."""
         if len(self.channels) >= MOST_CONNECTIONS:
-            return None
+            return _TooMany()
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         self.channels.add(channel)
         return channel
