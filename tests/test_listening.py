@@ -23,7 +23,7 @@ class Greeter(Protocol):
 class Ended(Protocol):
     def connectionLost(self, reason):
         closed = Deferred.fromCoroutine(stop_listening(reactor, port, shared=True))
-        closed.addCallback(lambda _: reactor.callLater(0.1, reactor.stop))
+        closed.addCallback(lambda _: reactor.callLater(1, reactor.stop))
 
 async def start():
     global port

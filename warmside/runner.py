@@ -104,10 +104,14 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
 
 
 def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callable[[str, bool], None]) -> None:
+    log = Logger()
     time_to_end = TIME_TO_FINISH
+    ending = False
 
     def stdin_ended() -> None:
         nonlocal time_to_end
+        if not ending:
+            log.info("stdin has ended")
         time_to_end = TIME_TO_END
         reactor.callLater(TIME_TO_ANSWER, all_answered)
         last_moment = threading.Timer(LAST_MOMENT, os._exit, [0])
@@ -121,6 +125,8 @@ def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callab
     reactor.callWhenRunning(collect_less)
 
     def end() -> "Deferred[None]":
+        nonlocal ending
+        ending = True
         # The stream is closed before the rest is: ejabberd asks another copy then, instead of waiting for this one.
         return Deferred.fromCoroutine(supervisor.end(time_to_end, protocol.finish))
 

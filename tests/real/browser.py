@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,12 @@ class Demo:
         }
         command = [sys.executable, str(ROOT / "etc/demo/server.py"), str(self.port), str(libraries())]
         self.process = subprocess.Popen(command, env=environ)
+        until(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it can be connected to."""
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def close(self) -> None:
         """End it."""
@@ -132,7 +139,7 @@ class Browser:
             except WebDriverException:
                 return None
 
-        return until(attempt, within=30)
+        return until(attempt, within=90)
 
     def screenshot(self, name: str) -> Path:
         """Keep what is to be seen."""

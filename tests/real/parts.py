@@ -51,7 +51,7 @@ def basic(name: str = ADMIN, password: str = PASSWORD) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def until(what: Callable[[], Any], within: float = 20) -> Any:
+def until(what: Callable[[], Any], within: float = 60) -> Any:
     """Wait until something is true; returns what it is."""
     deadline = time.monotonic() + within
     while not (result := what()):

@@ -32,14 +32,15 @@ def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enoug
     server.start(serving=False)
     try:
         server.command("register", user="nurse", host="three.example", password="angelica")
+        until(lambda: "polcy = {}: there is no such key: did you mean policy?" in server.output())
+        copies = until(lambda: len(server.programs()) == 2 and server.programs())
         time.sleep(3)
         client = BoshClient(server.bosh, host="three.example")
         client.log_in("nurse", "angelica")
         assert client.ping()
         client.terminate()
         assert not server.serves()
-        assert "polcy = {}: there is no such key: did you mean policy?" in server.output()
-        copies = server.programs()
+        assert server.programs() == copies
         server.toml.write_text(right)
         # The copies come to life one after the other.
         until(lambda: server.output().count("the fault is mended") == 2)
@@ -77,4 +78,4 @@ def test_stopping_ejabberd_leaves_no_process_behind(tmp_path: Path) -> None:
     server = Server(tmp_path).start()
     copies = until(lambda: len(server.programs()) == 2 and server.programs())
     server.stop()
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in copies), within=3)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in copies), within=10)

@@ -35,7 +35,8 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(folder, *POOL)
     program = f"{sys.executable} {programs.__file__} {folder / 'asked'}"
     sample = running.toml.read_text()
-    running.toml.write_text(exchanged(sample, ("[extauth]\n", f"[extauth]\nprogram = '{program}'\n")))
+    program_line = f"[extauth]\nprogram = '{program}'\n"
+    running.toml.write_text(exchanged(sample, ("[extauth]\n", program_line), ("# timeout = 10", "timeout = 30")))
     running.start()
     until(lambda: copies_that_served(running) == 4)
     yield running
@@ -162,7 +163,7 @@ def replace_one(pool: Server, how: signal.Signals) -> None:
     """End a copy, and wait until the one that follows serves."""
     served = copies_that_served(pool)
     os.kill(random.choice(pool.programs()), how)
-    until(lambda: copies_that_served(pool) == served + 1)
+    until(lambda: copies_that_served(pool) > served)
 
 
 def test_copies_that_are_killed_take_only_their_connections_with_them(pool: Server) -> None:
@@ -173,7 +174,7 @@ def test_copies_that_are_killed_take_only_their_connections_with_them(pool: Serv
     assert set(callers.seen) <= {"200", "502", "503", "504", "cut"}
     assert callers.seen.total() - callers.seen["200"] <= 5 * callers.number, "each has one call under way at a time"
     assert callers.seen["200"] > 20
-    for session in callers.sessions[-50:]:
+    for session in callers.sessions[-20:]:
         client = BoshClient(pool.bosh, session["jid"].partition("@")[2].partition("/")[0]).attach(session)
         assert client.ping(), session["jid"]
         client.terminate()
@@ -192,7 +193,7 @@ def test_ejabberd_can_be_restarted_at_once(pool: Server) -> None:
     for _ in range(2):
         pool.stop()
         pool.start()
-        until(lambda: pool.warm(jid="juliet@example.org").status == 200)
+        until(lambda: outcome(lambda: pool.warm(jid="juliet@example.org")) == "200")
     until(lambda: len(pool.programs()) == 4)
 
 

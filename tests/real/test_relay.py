@@ -22,6 +22,11 @@ from tests.real.test_commands import Folder
 from tests.real.test_warm import mint
 
 
+def unix_sockets() -> list[str]:
+    """The kernel's list of unix sockets: in its sixth column is the state, 03 when connected."""
+    return Path("/proc/net/unix").read_text().splitlines()[1:]
+
+
 class Daemon:
     """A twistd with warmside, and an ejabberd that asks it through relays which run as another user."""
 
@@ -65,6 +70,13 @@ class Daemon:
                 group=grp.getgrnam("ejabberd").gr_gid if self.as_root else None,
             )
         until(self.server.serves)
+        if self.relays():
+            # They come back one after the other.
+            until(lambda: self.socket.exists() and self.connected() >= len(self.relays()))
+
+    def connected(self) -> int:
+        """How many relays are connected."""
+        return sum(line.split()[5] == "03" and line.endswith(f" {self.socket}") for line in unix_sockets())
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self.process is not None
