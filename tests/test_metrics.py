@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from warmside.extauth.questions import Question
 from warmside.metrics import Metrics
+from warmside.onetime import PREFIX
 
 CHILD = """
 import sys
 from pathlib import Path
+from warmside.extauth.questions import Question
 from warmside.metrics import Metrics
 metrics = Metrics(Path(sys.argv[1]))
-metrics.answer("auth", True)
+metrics.answer(Question("auth", "juliet", "example.org", b"right"), True)
 metrics.connections(3)
 metrics.warmed("success", 0.01)
 print("counted", flush=True)
@@ -53,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_all_processes_are_summed_up_and_what_a_killed_one_counted_stays(folder: Path) -> None:
     metrics = Metrics(folder)
-    metrics.answer("auth", True)
+    metrics.answer(Question("auth", "juliet", "example.org", b"right"), True)
     metrics.connections(2)
     children = [Child(folder) for _ in range(2)]
     answers = {"operation": "auth", "answer": "yes"}
@@ -81,11 +84,24 @@ def test_what_is_counted_has_no_names_in_its_labels(folder: Path) -> None:
     metrics.warmed("policy", 0.1)
     metrics.handed_out("success", 0.1)
     metrics.step("authentication", 0.004)
-    metrics.password("minted")
+    metrics.password("minted", 1)
     metrics.password("expired", 3)
     families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
     assert labels == {"outcome", "step", "event", "operation", "answer", "le"}
     assert value(metrics, "warmside_one_time_passwords_total", event="expired") == 3
     assert value(metrics, "warmside_step_seconds_bucket", step="authentication", le="0.005") == 1
+    metrics.close()
+
+
+def test_what_becomes_of_one_time_passwords_is_counted(folder: Path) -> None:
+    metrics = Metrics(folder)
+    one_time = Question("auth", "juliet", "example.org", f"{PREFIX}x".encode())
+    for question, yes in ((one_time, True), (one_time, False), (one_time, False), (None, False)):
+        metrics.answer(question, yes)
+    metrics.answer(Question("setpass", "juliet", "example.org", one_time.secret), False)
+    metrics.answer(Question("auth", "juliet", "example.org", b"ordinary"), True)
+    counted = [value(metrics, "warmside_one_time_passwords_total", event=event) for event in ("redeemed", "refused")]
+    assert counted == [1, 2]
+    assert value(metrics, "warmside_extauth_answers_total", operation="malformed", answer="no") == 1
     metrics.close()

@@ -13,6 +13,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from warmside.extauth.questions import Question
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Upper bounds of the histograms' buckets."""
@@ -90,13 +92,15 @@ class Metrics:
         """A step of warming was done."""
         self._steps.labels(name).observe(seconds)
 
-    def password(self, event: str, number: int = 1) -> None:
-        """One-time passwords were minted, redeemed, refused, revoked, or have expired."""
+    def password(self, event: str, number: int) -> None:
+        """One-time passwords were minted or revoked, or have expired."""
         self._passwords[event].inc(number)
 
-    def answer(self, operation: str, yes: bool) -> None:
-        """ejabberd got an answer."""
-        self._answers[operation, yes].inc()
+    def answer(self, question: Question | None, yes: bool) -> None:
+        """ejabberd got an answer, to a malformed question if ``None``; by some, one-time passwords are redeemed."""
+        self._answers[question.operation if question else "", yes].inc()
+        if question and question.about_one_time:
+            self._passwords["redeemed" if yes else "refused"].inc()
 
     def connections(self, change: int) -> None:
         """Connections were reserved or let go of."""

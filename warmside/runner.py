@@ -17,6 +17,7 @@ from warmside import __version__, logs
 from warmside.config import ConfigError, load
 from warmside.extauth.prompt import PromptIO
 from warmside.extauth.protocol import ExtauthProtocol
+from warmside.extauth.questions import Question
 from warmside.extauth.relay import is_pipe
 from warmside.extauth.stdio import Streams
 from warmside.process import collect_less, log_observer, log_to, on_hangup
@@ -80,9 +81,9 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
         running[:] = [service]
         return service
 
-    def count(operation: str, yes: bool) -> None:
+    def count(question: Question | None, yes: bool) -> None:
         for service in running:
-            service.metrics.answer(operation, yes)
+            service.metrics.answer(question, yes)
 
     if not is_pipe(streams.questions):
         try:
@@ -103,7 +104,9 @@ def run_extauth(path: Path, streams: Streams, *, usage_fault: str | None = None)
     return EXIT_USAGE if usage_fault is not None else 0
 
 
-def _serve(reactor: Any, supervisor: Supervisor, streams: Streams, count: Callable[[str, bool], None]) -> None:
+def _serve(
+    reactor: Any, supervisor: Supervisor, streams: Streams, count: Callable[[Question | None, bool], None]
+) -> None:
     log = Logger()
     time_to_end = TIME_TO_FINISH
     ending = False

@@ -211,7 +211,7 @@ def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> 
         def isuser(self, user: str, host: str) -> Answer:
             return asked
 
-    factory = ExtauthFactory(Slow(), only_asking=False, count=lambda operation, yes: None, changed=lambda: None)
+    factory = ExtauthFactory(Slow(), only_asking=False, count=lambda question, yes: None, changed=lambda: None)
     protocol, transport = factory.buildProtocol(None), StringTransport()
     assert protocol is not None
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -225,9 +225,9 @@ def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> 
 def test_each_answer_is_counted_when_it_is_written() -> None:
     counted: list[tuple[str, bool]] = []
 
-    def count(operation: str, yes: bool) -> None:
+    def count(question: Question | None, yes: bool) -> None:
         assert transport.value() == YES + NO + NO, "ejabberd waits for its answer first"
-        counted.append((operation, yes))
+        counted.append((question.operation if question else "", yes))
 
     protocol, transport = ExtauthProtocol(Recorder, count=count), StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]

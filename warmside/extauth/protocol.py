@@ -42,7 +42,7 @@ class ExtauthProtocol(Int16StringReceiver):
         closed, and ejabberd asks another process.
     :param ended: called when no more questions come; what was asked is still answered.
     :param lost: called once, when the last answer is written or can't be.
-    :param count: is told each question's operation (empty if it was malformed) and whether it got a yes.
+    :param count: is told each question (``None`` if it was malformed), and whether it got a yes.
     """
 
     log = Logger()
@@ -56,12 +56,12 @@ class ExtauthProtocol(Int16StringReceiver):
         authority: Callable[[], IAuthority | None],
         ended: Callable[[], None] = lambda: None,
         lost: Callable[[], None] = lambda: None,
-        count: Callable[[str, bool], None] = lambda operation, yes: None,
+        count: Callable[[Question | None, bool], None] = lambda question, yes: None,
     ) -> None:
         self._authority = authority
         self._count = count
-        self._operation = ""
-        self._said: list[tuple[str, bool]] = []
+        self._question: Question | None = None
+        self._said: list[tuple[Question | None, bool]] = []
         self._ended = ended
         self._lost = lost
         self._reading_stopped = False
@@ -78,11 +78,10 @@ class ExtauthProtocol(Int16StringReceiver):
         if authority is None:
             self._fall_silent()
             return
-        self._operation = ""
+        self._question = None
         try:
-            question = Question.parse(string)
-            self._operation = question.operation
-            answer = ask(authority, question)
+            self._question = Question.parse(string)
+            answer = ask(authority, self._question)
         except AuthorityDown:
             answer = False
         except MalformedQuestion as error:
@@ -181,12 +180,12 @@ class ExtauthProtocol(Int16StringReceiver):
         self._close_if_done()
 
     def _say(self, answer: Answer) -> None:
-        self._said.append((self._operation, answer is True))
+        self._said.append((self._question, answer is True))
 
     def _flush(self) -> None:
         """Write what was answered, and count it afterwards: ejabberd waits for the one and not for the other."""
         if self._said:
             said, self._said = self._said, []
             self.write(b"".join(YES if yes else NO for _, yes in said))
-            for operation, yes in said:
-                self._count(operation, yes)
+            for question, yes in said:
+                self._count(question, yes)

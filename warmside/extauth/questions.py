@@ -5,6 +5,8 @@ A payload is ``OPERATION:USER:HOST`` and for some operations ``:PASSWORD``, whic
 
 from dataclasses import dataclass, field
 
+from warmside.onetime import has_prefix
+
 WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
 WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
 
@@ -25,6 +27,11 @@ class Question:
     user: str
     host: str
     secret: bytes = field(default=b"", repr=False)
+
+    @property
+    def about_one_time(self) -> bool:
+        """Whether it asks to redeem a one-time password."""
+        return self.operation == "auth" and has_prefix(self.secret)
 
     @classmethod
     def parse(cls, payload: bytes) -> "Question":

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from warmside.extauth.authorities import IAuthority, OnlyAsking
 from warmside.extauth.prompt import Prompt
 from warmside.extauth.protocol import ExtauthProtocol
+from warmside.extauth.questions import Question
 
 MOST_PEERS = 256
 
@@ -32,7 +33,7 @@ class ExtauthFactory(Factory):
         authority: IAuthority,
         *,
         only_asking: bool,
-        count: Callable[[str, bool], None],
+        count: Callable[[Question | None, bool], None],
         changed: Callable[[], None],
     ) -> None:
         self._authority: IAuthority | None = OnlyAsking(authority) if only_asking else authority

@@ -11,7 +11,7 @@ from warmside.onetime.store import IStore, Leftover
 class MeteredStore:
     """Another `IStore`, whose events are told.
 
-    :param tell: is given an event (``minted``, ``redeemed``, ``refused``, ``revoked``, ``expired``) and how often.
+    :param tell: is given an event (``minted``, ``revoked``, ``expired``) and how often.
     """
 
     def __init__(self, store: IStore, tell: Callable[[str, int], None]) -> None:
@@ -25,13 +25,8 @@ class MeteredStore:
         return password
 
     def redeem(self, bare: str, password: bytes) -> "bool | Deferred[bool]":
-        """See `IStore.redeem`."""
-        redeemed = self._store.redeem(bare, password)
-        return redeemed.addCallback(self._redeemed) if isinstance(redeemed, Deferred) else self._redeemed(redeemed)
-
-    def _redeemed(self, redeemed: bool) -> bool:
-        self._tell("redeemed" if redeemed else "refused", 1)
-        return redeemed
+        """See `IStore.redeem`. It is told by whoever answers ejabberd, when that is done."""
+        return self._store.redeem(bare, password)
 
     async def revoke(self, password: OneTimePassword) -> Leftover:
         """See `IStore.revoke`."""
