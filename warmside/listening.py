@@ -173,14 +173,18 @@ class _Recorder:
         self._found.append(Place("unix", path=address))
 
 
-class _AdoptingReactor:
-    """A reactor that leaves the path and the rights of systemd's sockets as systemd made them."""
+class _Reactor:
+    """A reactor in all but what a subclass does in another way."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+
+class _AdoptingReactor(_Reactor):
+    """A reactor that leaves the path and the rights of systemd's sockets as systemd made them."""
 
     def adoptStreamPort(self, fd: int, family: int, factory: Factory) -> IListeningPort:
         if family != socket.AF_UNIX:
@@ -194,14 +198,8 @@ class _AdoptingReactor:
         return served
 
 
-class _SharingReactor:
+class _SharingReactor(_Reactor):
     """A reactor whose TCP ports other processes of the same user may listen on, too."""
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> IListeningPort:
         try:

@@ -186,39 +186,29 @@ def test_without_an_authority_nothing_is_answered_and_the_stream_is_closed() -> 
 
 
 def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> None:
-    asked: Deferred[bool] = Deferred()
-
-    class Slow(Authority):
-        def isuser(self, user: str, host: str) -> Answer:
-            return asked
-
-    authorities: list[IAuthority | None] = [Slow()]
+    recorder = Recorder()
+    authorities: list[IAuthority | None] = [recorder]
     protocol = ExtauthProtocol(lambda: authorities[0])
     transport = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
-    protocol.dataReceived(frame(b"isuser:juliet:example.org"))
+    protocol.dataReceived(frame(b"auth:later:example.org:x"))
     authorities[0] = None
     protocol.finish()
     assert not transport.disconnecting
-    asked.errback(AuthorityDown())
+    recorder.pending[0].errback(AuthorityDown())
     assert transport.value() == b"" and transport.disconnecting
 
 
 def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> None:
-    asked: Deferred[bool] = Deferred()
-
-    class Slow(Authority):
-        def isuser(self, user: str, host: str) -> Answer:
-            return asked
-
-    factory = ExtauthFactory(Slow(), only_asking=False, count=lambda question, yes: None, changed=lambda: None)
+    recorder = Recorder()
+    factory = ExtauthFactory(recorder, only_asking=False, count=lambda question, yes: None, changed=lambda: None)
     protocol, transport = factory.buildProtocol(None), StringTransport()
     assert protocol is not None
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     protocol.write = transport.write
-    protocol.dataReceived(frame(b"isuser:juliet:example.org"))
+    protocol.dataReceived(frame(b"auth:later:example.org:x"))
     factory.finish()
-    asked.errback(AuthorityDown())
+    recorder.pending[0].errback(AuthorityDown())
     assert transport.value() == b"" and transport.disconnecting
 
 

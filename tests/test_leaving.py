@@ -1,4 +1,4 @@
-"""Listening beside other processes, and ending it."""
+"""Ending to listen beside other processes."""
 
 import socket
 import subprocess
