@@ -30,9 +30,13 @@ setup(
     # twisted.plugins is a namespace of Twisted's; package_dir lets `pip install -e .` find ours.
     packages=[
         "warmside",
+        "warmside.app",
         "warmside.bosh",
+        "warmside.config",
         "warmside.extauth",
-        "warmside.onetime",
+        "warmside.sessions",
+        "warmside.store",
+        "warmside.throttle",
         "warmside.web",
         "twisted.plugins",
     ],

@@ -108,10 +108,10 @@ def _extauth(parser: "argparse.ArgumentParser", given: list[str]) -> int:
             raise
         usage_fault = f"its command line is wrong: {' '.join(given)}"
     # stdout carries answers and nothing else from here on, whatever is imported or printed.
-    from warmside.extauth.stdio import take_over
+    from warmside.app.stdio import take_over
 
     streams = take_over()
 
-    from warmside.runner import run_extauth
+    from warmside.app.program import run_extauth
 
     return run_extauth(config, streams, usage_fault=usage_fault)

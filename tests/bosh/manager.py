@@ -41,7 +41,7 @@ class Behaviour:
 
 
 @dataclass
-class Manager:
+class SimulatedManager:
     """The manager's side of one session."""
 
     behaviour: Behaviour

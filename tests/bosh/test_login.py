@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bosh.manager import Behaviour, Manager
+from tests.bosh.manager import Behaviour, SimulatedManager
 from warmside.bosh.errors import Refused
 from warmside.bosh.login import Login
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.jids import prepare
 
-MOST_STEPS = 500
+MAX_STEPS = 500
 
 
 def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) -> Login:
@@ -23,12 +23,12 @@ def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) ->
     )
 
 
-def drive(login: Login, manager: Manager, choose: Callable[[int], int]) -> int:
+def drive(login: Login, manager: SimulatedManager, choose: Callable[[int], int]) -> int:
     """Run a login to its end; ``choose`` picks the next event. Returns the number of requests."""
     sent = login.start()
     count = len(sent)
     manager.arriving += sent
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         if login.done:
             return count
         moves = manager.moves()
@@ -73,7 +73,7 @@ def _with_requests(behaviour: Behaviour) -> Behaviour:
 def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request(
     behaviour: Behaviour, one_time: bool, parallel: int, data: st.DataObject
 ) -> None:
-    login, manager = new_login(one_time=one_time, parallel=parallel), Manager(behaviour)
+    login, manager = new_login(one_time=one_time, parallel=parallel), SimulatedManager(behaviour)
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is not None and login.jid.full() == "juliet@example.org/r"
     assert not login.session.outstanding and not manager.held and not manager.leaving and not manager.arriving
@@ -89,7 +89,10 @@ def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request
 def test_a_manager_that_answers_empty_before_the_server_speaks_forgets_nothing(
     expiries: int, data: st.DataObject
 ) -> None:
-    login, manager = new_login(), Manager(Behaviour(forgetful=True, slow_authentication=True, expiries=expiries))
+    login, manager = (
+        new_login(),
+        SimulatedManager(Behaviour(forgetful=True, slow_authentication=True, expiries=expiries)),
+    )
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is not None
 
@@ -103,14 +106,14 @@ def test_a_refusal_is_a_refusal_in_every_order_of_answers(
     behaviour.restart_logic = False
     login = new_login(parallel=parallel)
     with pytest.raises(Refused, match="not-authorized"):
-        drive(login, Manager(behaviour), lambda total: data.draw(st.integers(0, total - 1)))
+        drive(login, SimulatedManager(behaviour), lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is None
 
 
 @settings(max_examples=100, deadline=None)
 @given(behaviours, st.data())
 def test_authenticating_alone_binds_nothing(behaviour: Behaviour, data: st.DataObject) -> None:
-    login, manager = new_login(bind=False), Manager(behaviour)
+    login, manager = new_login(bind=False), SimulatedManager(behaviour)
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is None and not manager.restarted
 
@@ -121,19 +124,19 @@ def promptly(total: int) -> int:
 
 
 def test_on_a_manager_like_ejabberds_a_login_takes_four_requests() -> None:
-    assert drive(new_login(), Manager(Behaviour(slow_authentication=True)), promptly) <= 4
+    assert drive(new_login(), SimulatedManager(Behaviour(slow_authentication=True)), promptly) <= 4
 
 
 def test_it_takes_four_requests_also_when_requests_are_held_for_less_than_a_login_may_take() -> None:
-    assert drive(new_login(), Manager(Behaviour(slow_authentication=True, forgetful=True)), promptly) <= 4
+    assert drive(new_login(), SimulatedManager(Behaviour(slow_authentication=True, forgetful=True)), promptly) <= 4
 
 
 def test_on_a_manager_like_prosodys_a_login_takes_three_requests() -> None:
-    assert drive(new_login(), Manager(Behaviour(restart_logic=False)), promptly) == 3
+    assert drive(new_login(), SimulatedManager(Behaviour(restart_logic=False)), promptly) == 3
 
 
 def test_a_manager_that_allows_one_request_gets_one_by_one() -> None:
-    login, manager = new_login(), Manager(Behaviour(hold=0, requests=1))
+    login, manager = new_login(), SimulatedManager(Behaviour(hold=0, requests=1))
     requests = login.start()
     while not login.done:
         assert len(requests) == 1

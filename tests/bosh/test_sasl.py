@@ -7,7 +7,7 @@ from scramp import ScramMechanism
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
-from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood, Refused
+from warmside.bosh.errors import InvalidResponse, NoMechanism, Refused, ServerSignatureInvalid
 from warmside.jids import prepare
 
 ALL = {"PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512", "DIGEST-MD5", "X-OAUTH2"}
@@ -72,14 +72,14 @@ def test_a_server_without_the_right_signature_is_an_impostor() -> None:
         final = exchange.challenged(other.get_server_first().encode())()  # type: ignore[attr-defined]
         other.set_client_final(final.decode())  # type: ignore[attr-defined]
         assert other.get_server_final().encode() != signature  # type: ignore[attr-defined]
-        with pytest.raises(Impostor):
+        with pytest.raises(ServerSignatureInvalid):
             exchange.succeeded(signature)
 
 
 def test_success_before_the_exchange_was_over_is_an_impostors() -> None:
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     exchange.initial()
-    with pytest.raises(Impostor):
+    with pytest.raises(ServerSignatureInvalid):
         exchange.succeeded(b"")
 
 
@@ -98,7 +98,7 @@ def test_a_challenge_that_is_not_acceptable_is_refused(challenge: bytes) -> None
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     nonce = exchange.initial().rpartition(b"r=")[2]
     salt = b64encode(b"sixteen bytes of")
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(InvalidResponse):
         exchange.challenged(challenge.replace(b"{nonce}", nonce + b"server").replace(b"{salt}", salt))
 
 
@@ -115,7 +115,7 @@ def test_a_password_that_scram_can_not_carry_is_nobodys() -> None:
 
 
 def test_plain_knows_no_challenges() -> None:
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(InvalidResponse):
         sasl.choose(credentials(), {"PLAIN"}).challenged(b"")
 
 
@@ -131,7 +131,7 @@ def test_data_is_read(text: str, data: bytes) -> None:
 def test_data_that_is_not_base64_is_refused() -> None:
     element = Element((sasl.NS_SASL, "success"))
     element.addContent("!!!")
-    with pytest.raises(NotUnderstood):
+    with pytest.raises(InvalidResponse):
         sasl.content(element)
 
 

@@ -4,7 +4,7 @@ import pytest
 from twisted.words.xish.domish import Element
 
 from warmside.bosh.body import decode
-from warmside.bosh.errors import Banned, BoshError, NotUnderstood, StreamFailed, Terminated
+from warmside.bosh.errors import Banned, BoshError, InvalidResponse, StreamFailed, Terminated
 from warmside.bosh.session import HIGHEST_FIRST_RID, Parameters, Recoverable, Session
 
 GRANTED = (
@@ -95,16 +95,16 @@ def test_a_polling_session_waits_between_empty_requests() -> None:
 @pytest.mark.parametrize(
     ("status", "data", "error", "seen"),
     [
-        (404, b"", NotUnderstood, "HTTP 404"),
-        (502, b"<html/>", NotUnderstood, "HTTP 502"),
-        (301, b"", NotUnderstood, "a redirect"),
-        (200, b"<html/>", NotUnderstood, "no BOSH body"),
-        (200, b"rubbish", NotUnderstood, "well-formed"),
-        (200, body(), NotUnderstood, "no sid"),
-        (200, body("sid='%s'" % ("x" * 1025)), NotUnderstood, "no sid"),
-        (200, body("sid='s' wait='-1'"), NotUnderstood, "number"),
-        (200, body("sid='s' hold='٣'"), NotUnderstood, "number"),
-        (200, body("sid='s' requests='99999999999'"), NotUnderstood, "number"),
+        (404, b"", InvalidResponse, "HTTP 404"),
+        (502, b"<html/>", InvalidResponse, "HTTP 502"),
+        (301, b"", InvalidResponse, "a redirect"),
+        (200, b"<html/>", InvalidResponse, "no BOSH body"),
+        (200, b"rubbish", InvalidResponse, "well-formed"),
+        (200, body(), InvalidResponse, "no sid"),
+        (200, body("sid='%s'" % ("x" * 1025)), InvalidResponse, "no sid"),
+        (200, body("sid='s' wait='-1'"), InvalidResponse, "number"),
+        (200, body("sid='s' hold='٣'"), InvalidResponse, "number"),
+        (200, body("sid='s' requests='99999999999'"), InvalidResponse, "number"),
         (200, body("type='terminate' condition='host-unknown'"), Terminated, "host-unknown"),
         (200, body("type='terminate' condition='policy-violation'"), Banned, "policy-violation"),
         (200, body("type='terminate' condition='see-other-uri'", "<uri>http://x/</uri>"), Terminated, "see-other-uri"),

@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred
 
 from tests.support import now
 from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority, ask
-from warmside.extauth.questions import Question
-from warmside.extauth.users import ConstantUsers, KnownUsers
-from warmside.onetime import StoreError
-from warmside.onetime.sqlite import SQLiteStore
+from warmside.extauth.request import ExtauthRequest
+from warmside.store.interface import StoreError
+from warmside.store.sqlite import SQLiteStore
+from warmside.store.users import ConstantUsers, KnownUsers
 
 USER = ("juliet", "example.org")
 
@@ -81,8 +81,8 @@ def test_removing_a_user_revokes_his_passwords(operation: str, arguments: tuple[
 
 def test_certauth_is_passed_on_and_refused_where_nobody_knows_certificates() -> None:
     authority, _, following = chain()
-    assert ask(authority, Question("certauth", *USER, b"CERT")) is True
-    assert ask(UsersAuthority(ConstantUsers(everyone=True)), Question("certauth", *USER, b"CERT")) is False
+    assert ask(authority, ExtauthRequest("certauth", *USER, b"CERT")) is True
+    assert ask(UsersAuthority(ConstantUsers(everyone=True)), ExtauthRequest("certauth", *USER, b"CERT")) is False
     assert following.asked == [("certauth", *USER, b"CERT")]
 
 

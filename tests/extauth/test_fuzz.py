@@ -14,9 +14,9 @@ from tests.real.test_commands import Folder
 from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority
 from warmside.extauth.frames import NO
 from warmside.extauth.protocol import ExtauthProtocol
-from warmside.extauth.users import ConstantUsers
-from warmside.onetime import PREFIX
-from warmside.onetime.sqlite import SQLiteStore
+from warmside.otp import PREFIX
+from warmside.store.sqlite import SQLiteStore
+from warmside.store.users import ConstantUsers
 
 OPERATIONS = [b"auth", b"isuser", b"setpass", b"tryregister", b"removeuser", b"removeuser3", b"certauth", b"", b"AUTH"]
 PIECES = [

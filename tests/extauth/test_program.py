@@ -15,9 +15,9 @@ from twisted.trial.unittest import TestCase
 from tests.extauth import programs
 from tests.support import logging
 from warmside.extauth import program
-from warmside.extauth.authorities import AuthorityDown
-from warmside.extauth.memory import RememberingAuthority
+from warmside.extauth.authorities import AuthorityUnavailable
 from warmside.extauth.program import ProgramAuthority
+from warmside.extauth.stale import StaleIsUserCache
 
 reactor: Any = installed_reactor
 HOST = "example.org"
@@ -42,7 +42,7 @@ class Programs(TestCase):
 
     def setUp(self) -> None:
         self.notes = temporary_folder(self) / "notes"
-        self.patch(program, "LEAST_BACKOFF", 0.01)
+        self.patch(program, "MIN_BACKOFF", 0.01)
         self.patch(program, "DEADLINE", 3.0)
         self.authority = self.make(2)
 
@@ -60,7 +60,7 @@ class Programs(TestCase):
         """Whether the authority has no answer."""
         try:
             await later(answer)
-        except AuthorityDown:
+        except AuthorityUnavailable:
             return True
         return False
 
@@ -133,7 +133,7 @@ class Programs(TestCase):
         """An answer; ``None`` if there is none."""
         try:
             return await later(answer)
-        except AuthorityDown:
+        except AuthorityUnavailable:
             return None
 
     async def test_a_program_behind_a_shell_is_started_again_and_closed_too(self) -> None:
@@ -158,18 +158,18 @@ class Programs(TestCase):
             self.assertLess(time.monotonic() - started, 3)
             while broken._copies[0].backoff < program.HOPELESS:
                 await deferLater(reactor, 0.05)
-            self.assertRaises(AuthorityDown, broken.auth, "juliet", HOST, b"right")
+            self.assertRaises(AuthorityUnavailable, broken.auth, "juliet", HOST, b"right")
         ends = [line for line in logged if "a copy of false ended with status 1" in line]
         self.assertLess(len(ends), 12)
 
     async def test_a_yes_to_isuser_counts_while_the_program_is_down(self) -> None:
-        remembering = RememberingAuthority(self.authority)
+        remembering = StaleIsUserCache(self.authority)
         self.assertTrue(await later(remembering.isuser("known", HOST)))
         self.assertFalse(await later(remembering.isuser("unknown", HOST)))
         await self.authority.close()
         self.assertIs(remembering.isuser("known", HOST), True)
-        self.assertRaises(AuthorityDown, remembering.isuser, "unknown", HOST)
-        self.assertRaises(AuthorityDown, remembering.auth, "known", HOST, b"right")
+        self.assertRaises(AuthorityUnavailable, remembering.isuser, "unknown", HOST)
+        self.assertRaises(AuthorityUnavailable, remembering.auth, "known", HOST, b"right")
 
     async def test_closing_ends_every_copy_even_a_busy_one_and_refuses_what_waits(self) -> None:
         only = self.make(1)

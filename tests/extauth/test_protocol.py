@@ -10,12 +10,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from tests.support import logging
-from warmside.extauth.authorities import Answer, Authority, AuthorityDown, IAuthority
+from warmside.extauth.authorities import Answer, Authority, AuthorityUnavailable, IAuthority
 from warmside.extauth.frames import NO, YES
 from warmside.extauth.protocol import ANSWER_TIME, ExtauthProtocol
-from warmside.extauth.questions import MalformedQuestion, Question
+from warmside.extauth.request import ExtauthRequest, MalformedRequest
 from warmside.extauth.server import ExtauthFactory
-from warmside.onetime import StoreError
+from warmside.store.interface import StoreError
 
 
 class Recorder(Authority):
@@ -167,10 +167,10 @@ def test_an_answer_that_never_comes_is_a_no_before_ejabberd_gives_up(monkeypatch
 def test_an_authority_that_is_down_means_no_and_is_not_logged_again() -> None:
     class Down(Authority):
         def auth(self, user: str, host: str, password: bytes) -> Answer:
-            raise AuthorityDown
+            raise AuthorityUnavailable
 
         def isuser(self, user: str, host: str) -> Answer:
-            return fail(AuthorityDown())
+            return fail(AuthorityUnavailable())
 
     with logging() as logged:
         assert answers(b"auth:juliet:example.org:x", b"isuser:juliet:example.org", authority=Down()) == [NO, NO]
@@ -195,7 +195,7 @@ def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> N
     authorities[0] = None
     protocol.finish()
     assert not transport.disconnecting
-    recorder.pending[0].errback(AuthorityDown())
+    recorder.pending[0].errback(AuthorityUnavailable())
     assert transport.value() == b"" and transport.disconnecting
 
 
@@ -208,14 +208,14 @@ def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> 
     protocol.write = transport.write
     protocol.dataReceived(frame(b"auth:later:example.org:x"))
     factory.finish()
-    recorder.pending[0].errback(AuthorityDown())
+    recorder.pending[0].errback(AuthorityUnavailable())
     assert transport.value() == b"" and transport.disconnecting
 
 
 def test_each_answer_is_counted_when_it_is_written() -> None:
     counted: list[tuple[str, bool]] = []
 
-    def count(question: Question | None, yes: bool) -> None:
+    def count(question: ExtauthRequest | None, yes: bool) -> None:
         assert transport.value() == YES + NO + NO, "ejabberd waits for its answer first"
         counted.append((question.operation if question else "", yes))
 
@@ -227,9 +227,9 @@ def test_each_answer_is_counted_when_it_is_written() -> None:
 
 
 def test_a_question_shows_no_password() -> None:
-    assert "geheim" not in repr(Question.parse(b"auth:juliet:example.org:geheim"))
-    with pytest.raises(MalformedQuestion) as malformed:
-        Question.parse(b"geheim:juliet:example.org:geheim")
+    assert "geheim" not in repr(ExtauthRequest.parse(b"auth:juliet:example.org:geheim"))
+    with pytest.raises(MalformedRequest) as malformed:
+        ExtauthRequest.parse(b"geheim:juliet:example.org:geheim")
     assert "geheim" not in str(malformed.value)
 
 

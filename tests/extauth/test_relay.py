@@ -16,7 +16,7 @@ from tests.real.parts import WARMSIDE, run
 from warmside.extauth import relay
 from warmside.extauth.frames import NO, YES
 from warmside.extauth.relay import Relay
-from warmside.onetime import PREFIX
+from warmside.otp import PREFIX
 
 ONE_TIME = f"auth:juliet:example.org:{PREFIX}x".encode()
 
@@ -273,7 +273,7 @@ def test_at_the_end_of_stdin_what_was_asked_is_answered(world: World) -> None:
 
 
 def test_more_questions_than_fit_are_left_in_the_pipe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "MOST_WAITING", 10)
+    monkeypatch.setattr(relay, "MAX_WAITING", 10)
     world.daemon.accept()
 
     def ask() -> None:

@@ -12,10 +12,10 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.extauth.test_program import temporary_folder
 from tests.support import logging
+from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.extauth import webapp
-from warmside.extauth.authorities import AuthorityDown
+from warmside.extauth.authorities import AuthorityUnavailable
 from warmside.extauth.webapp import WebAppAuthority, read_secret
-from warmside.watched import FileRefused, WatchedFile
 
 reactor: Any = installed_reactor
 HOST = "example.org"
@@ -87,7 +87,7 @@ class Applications(TestCase):
         """Whether there is no answer."""
         try:
             await later(ask())
-        except AuthorityDown:
+        except AuthorityUnavailable:
             return True
         return False
 
@@ -120,7 +120,7 @@ class Applications(TestCase):
         path = temporary_folder(self) / "secret"
         path.write_text("first-secret\n")
         path.chmod(0o600)
-        authority = self.make(WatchedFile(path, read_secret))
+        authority = self.make(ReloadingFile(path, read_secret))
         await later(authority.isuser("juliet", HOST))
         path.write_text("second-secret\n")
         await later(authority.isuser("juliet", HOST))
@@ -160,7 +160,7 @@ class Applications(TestCase):
                 self.assertTrue(await self.refused(lambda: self.authority.isuser("juliet", HOST)))
             seen = len(self.application.seen)
             for _ in range(20):
-                self.assertRaises(AuthorityDown, self.authority.isuser, "juliet", HOST)
+                self.assertRaises(AuthorityUnavailable, self.authority.isuser, "juliet", HOST)
             self.assertEqual(len(self.application.seen), seen)
             await deferLater(reactor, 0.5)
             self.application.status = 200

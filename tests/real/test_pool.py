@@ -156,7 +156,7 @@ class Callers:
 
 def copies_that_served(pool: Server) -> int:
     """How many copies have ever come to serve."""
-    return pool.output().count("] warmside.wiring.Warmside: HTTP on ")
+    return pool.output().count("] warmside.app.service.WarmsideService: HTTP on ")
 
 
 def replace_one(pool: Server, how: signal.Signals) -> None:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from tests.real.boshclient import BoshClient, Refused, element
 from tests.real.parts import Server, basic, until
-from warmside.onetime.sqlite import SQLiteStore
+from warmside.store.sqlite import SQLiteStore
 
 
 def mint(server: Server, bare: str, lifetime: float = 30) -> str:

@@ -13,20 +13,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
-from warmside.counts import SQLiteCounts
-from warmside.gate import TooManyFailures
-from warmside.right import RightBefore
-from warmside.watched import FileRefused, WatchedFile
+from warmside.config.reloading import FileRefused, ReloadingFile
+from warmside.store.counters import SQLiteFailureCounters
+from warmside.throttle.accounts import TooManyFailures
+from warmside.throttle.addresses import FAILURE_TIME, MAX_CHECKS, MAX_FAILURES, WINDOW, AddressThrottle
+from warmside.throttle.verified import VerifiedPasswords
 from warmside.web.admins import (
     ACCOUNT_REMEMBERED,
-    MOST_WAITING,
+    MAX_WAITING,
     AddressedPassword,
     AdminChecker,
     Bcrypt,
     Overloaded,
     read_admins,
 )
-from warmside.web.limits import FAILURE_TIME, MOST_CHECKS, MOST_FAILURES, WINDOW, Slowdown
 
 
 def hashed(password: str) -> str:
@@ -80,19 +80,19 @@ class World:
     def __init__(self, path: Path | None, threads: Threads, accounts: tuple[str, ...] = ()) -> None:
         self.clock = Clock()
         self.threads = threads
-        self.counts = SQLiteCounts(None, self.clock.seconds)
+        self.counts = SQLiteFailureCounters(None, self.clock.seconds)
         self.bcrypt = Bcrypt(threads)
         self.asked: list[tuple[str, str]] = []
         self.looked: list[str] = []
         self.account_password = "right"
-        self.slowdown = Slowdown(self.clock, self.counts)
-        self.file = WatchedFile(path, read_admins) if path is not None else None
+        self.slowdown = AddressThrottle(self.clock, self.counts)
+        self.file = ReloadingFile(path, read_admins) if path is not None else None
         self.accounts = accounts
         self.checker = self.copy()
 
     def copy(self) -> AdminChecker:
         """The checker of another process."""
-        right = RightBefore(self.counts, b"admin", work_at_once)
+        right = VerifiedPasswords(self.counts, b"admin", work_at_once)
         return AdminChecker(
             self.clock, self.file, self.accounts, self.check_account, self.look, self.bcrypt, self.slowdown, right
         )
@@ -175,7 +175,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing(path: Path) -> None:
-    admins = WatchedFile(path, read_admins)
+    admins = ReloadingFile(path, read_admins)
     assert set(admins.content) == {"web", "two words"}
     path.write_text(f"new:{HASH}\n")
     assert set(admins.content) == {"new"}
@@ -204,7 +204,7 @@ def test_a_right_password_is_computed_once_and_remembered(world: World) -> None:
 
 
 def test_callers_at_the_same_time_with_the_same_password_share_the_work(world: World) -> None:
-    asked = [world.ask("web", "secret") for _ in range(MOST_WAITING + 5)]
+    asked = [world.ask("web", "secret") for _ in range(MAX_WAITING + 5)]
     world.threads.wait_for(1)
     assert [now(each) for each in asked] == [b"web"] * len(asked)
 
@@ -255,11 +255,11 @@ def test_72_bytes_are_not_enough_of_a_longer_password(path: Path, world: World) 
 
 def test_a_flood_is_bounded_and_remembered_passwords_pass_through_it(world: World) -> None:
     assert world.outcome("web", "secret") == "web"
-    flood = [world.ask("web", f"wrong{number}") for number in range(MOST_WAITING + 1)]
+    flood = [world.ask("web", f"wrong{number}") for number in range(MAX_WAITING + 1)]
     with pytest.raises(Overloaded):
         now(flood.pop())
     assert world.outcome("web", "secret", work=0) == "web"
-    world.threads.wait_for(MOST_WAITING)
+    world.threads.wait_for(MAX_WAITING)
     world.clock.advance(FAILURE_TIME)
     for refused in flood:
         with pytest.raises((UnauthorizedLogin, TooManyFailures)):
@@ -279,8 +279,8 @@ def test_what_looks_one_time_is_never_an_admins(path: Path, world: World) -> Non
 
 
 def test_who_fails_too_often_is_told_so_and_whoever_is_right_passes(world: World) -> None:
-    outcomes = [world.outcome("web", f"wrong{number}") for number in range(MOST_FAILURES + 2)]
-    assert outcomes == ["UnauthorizedLogin"] * MOST_FAILURES + ["TooManyFailures"] * 2
+    outcomes = [world.outcome("web", f"wrong{number}") for number in range(MAX_FAILURES + 2)]
+    assert outcomes == ["UnauthorizedLogin"] * MAX_FAILURES + ["TooManyFailures"] * 2
     assert world.outcome("web", "secret") == "web"
     assert world.outcome("web", "secret", work=0) == "web"
     assert world.outcome("web", "wrong", address="192.0.2.1") == "UnauthorizedLogin"
@@ -290,14 +290,14 @@ def test_who_fails_too_often_is_told_so_and_whoever_is_right_passes(world: World
 
 def test_a_slowed_address_has_few_passwords_checked_at_a_time_and_known_ones_still_pass(world: World) -> None:
     assert world.outcome("web", "secret") == "web"
-    for number in range(MOST_FAILURES):
+    for number in range(MAX_FAILURES):
         world.outcome("web", f"wrong{number}")
-    checks = [world.ask("web", f"more{number}") for number in range(MOST_CHECKS)]
+    checks = [world.ask("web", f"more{number}") for number in range(MAX_CHECKS)]
     with pytest.raises(TooManyFailures) as slowed:
         now(world.ask("web", "one too many"))
     assert 1 <= slowed.value.retry_after <= WINDOW
     assert world.outcome("web", "secret", work=0) == "web"
-    world.threads.wait_for(MOST_CHECKS)
+    world.threads.wait_for(MAX_CHECKS)
     world.clock.advance(FAILURE_TIME)
     for check in checks:
         with pytest.raises(TooManyFailures):
@@ -306,9 +306,9 @@ def test_a_slowed_address_has_few_passwords_checked_at_a_time_and_known_ones_sti
 
 def slow_down(world: World) -> list["Deferred[Any]"]:
     """Have an address slowed, with as many passwords under way as it may have."""
-    for number in range(MOST_FAILURES):
+    for number in range(MAX_FAILURES):
         world.outcome("x", f"wrong{number}")
-    return [world.ask("x", f"more{number}") for number in range(MOST_CHECKS)]
+    return [world.ask("x", f"more{number}") for number in range(MAX_CHECKS)]
 
 
 def end(world: World, checks: list["Deferred[Any]"]) -> None:

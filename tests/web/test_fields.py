@@ -14,28 +14,28 @@ from warmside.web.fields import (
     TooManyFields,
     UnsupportedType,
     read_fields,
-    read_wish,
+    read_warm_request,
 )
 
 
-def wish(**fields: object):  # type: ignore[no-untyped-def]
-    return read_wish({"jid": "juliet@example.org", **fields})
+def warm_request(**fields: object):  # type: ignore[no-untyped-def]
+    return read_warm_request({"jid": "juliet@example.org", **fields})
 
 
 def test_a_form_and_a_json_object_say_the_same() -> None:
     form = read_fields(FORM + "; charset=UTF-8", b"jid=j%C3%BClia%40example.org&wait=20&lang=")
     from_json = read_fields(JSON, json.dumps({"jid": "jülia@example.org", "wait": 20}).encode())
-    assert read_wish(form) == read_wish(from_json)
+    assert read_warm_request(form) == read_warm_request(from_json)
 
 
 def test_what_is_left_out_has_the_contracts_defaults() -> None:
-    wished = wish()
+    wished = warm_request()
     assert (wished.lang, wished.wait, wished.hold, wished.ver) == ("en", 60, 1, (1, 6))
-    assert wish().password is None and wish().address is None
+    assert warm_request().password is None and warm_request().address is None
 
 
 def test_every_field_is_read() -> None:
-    wished = wish(password="s:e cret", language="pt-BR", wait="300", hold=0, ver="1.11", address="2001:DB8::1")
+    wished = warm_request(password="s:e cret", language="pt-BR", wait="300", hold=0, ver="1.11", address="2001:DB8::1")
     assert wished.password == "s:e cret" and wished.address == "2001:db8::1"
     assert (wished.lang, wished.wait, wished.hold, wished.ver) == ("pt-BR", 300, 0, (1, 11))
 
@@ -74,7 +74,7 @@ def test_every_field_is_read() -> None:
 )
 def test_a_field_that_is_wrong_is_named(fields: dict[str, object], field: str) -> None:
     with pytest.raises(FieldError) as wrong:
-        wish(**fields)
+        warm_request(**fields)
     assert wrong.value.field == field
     assert str(wrong.value).startswith(f"{field}: ")
     assert len(str(wrong.value)) < 120
@@ -83,7 +83,7 @@ def test_a_field_that_is_wrong_is_named(fields: dict[str, object], field: str) -
 def test_a_value_is_never_quoted() -> None:
     for name in ("jid", "password", "lang", "wait", "ver", "address", "presence"):
         with pytest.raises(FieldError) as wrong:
-            wish(**{name: "warmside-otp-geheim\0"})
+            warm_request(**{name: "warmside-otp-geheim\0"})
         assert "geheim" not in str(wrong.value)
 
 
@@ -128,6 +128,6 @@ def test_a_request_without_a_body_has_no_fields() -> None:
 @given(st.sampled_from([FORM, JSON]), st.binary(max_size=200))
 def test_any_body_is_read_or_refused(content_type: str, body: bytes) -> None:
     try:
-        read_wish(read_fields(content_type, body))
+        read_warm_request(read_fields(content_type, body))
     except (FieldError, BodyError, TooManyFields):
         pass

@@ -21,16 +21,17 @@ from zope.interface import implementer
 
 from tests.support import logging, now
 from warmside.bosh import errors
-from warmside.gate import TooManyFailures
+from warmside.config.settings import Policy
 from warmside.jids import JID, Pattern
-from warmside.onetime import Leftover, OneTimePassword, StoreError
-from warmside.probe import OneTimeRefused, UnsafeHost
-from warmside.settings import Policy
+from warmside.otp import OneTimePassword
+from warmside.sessions.model import WarmRequest, WarmSession
+from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
+from warmside.store.interface import RevocationStatus, StoreError
+from warmside.throttle.accounts import TooManyFailures
 from warmside.web.admins import AdminRealm, Overloaded
+from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Root
-from warmside.web.guard import Guard
 from warmside.web.resources import CredentialsEndpoint, HealthEndpoint, MetricsEndpoint, ReadyEndpoint, WarmEndpoint
-from warmside.wish import WarmSession, Wish
 
 SESSION = WarmSession(
     jid="juliet@example.org/a<b",
@@ -60,13 +61,13 @@ class FakeWarmer:
 
     def __init__(self) -> None:
         self.outcome: Any = SESSION
-        self.wishes: list[Wish] = []
+        self.wishes: list[WarmRequest] = []
         self.cancelled = 0
         self.minted_for: list[str] = []
         self.revoked: list[OneTimePassword] = []
 
-    def warm(self, wish: Wish) -> "Deferred[WarmSession]":
-        self.wishes.append(wish)
+    def warm(self, warm_request: WarmRequest) -> "Deferred[WarmSession]":
+        self.wishes.append(warm_request)
         if self.outcome is None:
             return Deferred(lambda _: self._cancel())
         if isinstance(self.outcome, Exception):
@@ -110,7 +111,9 @@ class Interface:
         self.warmer = FakeWarmer()
         self.told: list[str] = []
         self.parts = {"store": "ok", "connection_manager": "ok"}
-        guard = Guard(Portal(AdminRealm(), [FakeChecker()]), lambda name: name == "web", [ip_network("192.0.2.0/24")])
+        guard = AdminAuthenticator(
+            Portal(AdminRealm(), [FakeChecker()]), lambda name: name == "web", [ip_network("192.0.2.0/24")]
+        )
         warmer: Any = self.warmer
         self.root = Root(
             {
@@ -279,7 +282,7 @@ def test_the_form_works_in_a_browser(interface: Interface) -> None:
         inputs = [each for each in form.iter("{http://www.w3.org/1999/xhtml}input") if each.get("name")]
         fields = {each.get("name", ""): each.get("value", "x") for each in inputs} | {"jid": "juliet@example.org"}
         assert interface.warm("text/html", data=fields).code == 200
-    assert [wish.password for wish in interface.warmer.wishes] == [None, "x"]
+    assert [warm_request.password for warm_request in interface.warmer.wishes] == [None, "x"]
 
 
 def test_the_form_is_a_page_only(interface: Interface) -> None:
@@ -350,14 +353,14 @@ REFUSED = errors.Refused("x", "not-authorized")
     ("failure", "status", "name", "hint"),
     [
         (step(errors.Refused("x", "not-authorized")), 403, "password-refused", "own password"),
-        (OneTimeRefused(REFUSED, Leftover.UNASKED), 502, "otp-not-asked", "never asked"),
-        (OneTimeRefused(REFUSED, Leftover.ASKED), 502, "otp-refused", "too late"),
-        (OneTimeRefused(REFUSED, Leftover.GONE), 502, "otp-refused", "answer got lost"),
+        (OneTimeRefused(REFUSED, RevocationStatus.UNASKED), 502, "otp-not-asked", "never asked"),
+        (OneTimeRefused(REFUSED, RevocationStatus.ASKED), 502, "otp-refused", "too late"),
+        (OneTimeRefused(REFUSED, RevocationStatus.GONE), 502, "otp-refused", "answer got lost"),
         (step(errors.Banned("x", "policy-violation")), 503, "banned", "mod_fail2ban"),
         (step(errors.Busy("too many")), 503, "busy", "too many"),
         (step(errors.Unreachable("refused")), 503, "unreachable", "refused"),
         (step(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
-        (step(errors.NotUnderstood("HTTP 404")), 502, "login-failed", "HTTP 404"),
+        (step(errors.InvalidResponse("HTTP 404")), 502, "login-failed", "HTTP 404"),
         (step(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
         (step(errors.WrongJID("another account")), 502, "login-failed", "another account"),
         (UnsafeHost("example.org"), 503, "unsafe-host", "auth_use_cache: false"),

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from warmside.web.site import IDLE_TIME, LINGER_TIME, MAX_BODY, MAX_HEADER, MOST_CONNECTIONS, REQUEST_TIME, BoundedSite
+from warmside.web.site import IDLE_TIME, LINGER_TIME, MAX_BODY, MAX_CONNECTIONS, MAX_HEADER, REQUEST_TIME, BoundedSite
 
 
 class Echo(Resource):
@@ -211,7 +211,7 @@ def test_at_the_end_a_request_that_is_half_there_is_waited_for(connection: Conne
 
 
 def test_there_is_a_most_of_connections(connection: Connection) -> None:
-    for _ in range(MOST_CONNECTIONS - 1):
+    for _ in range(MAX_CONNECTIONS - 1):
         connection.open()
     served = connection.channel
     connection.open()

@@ -2,4 +2,4 @@
 
 from twisted.application.service import ServiceMaker
 
-warmside = ServiceMaker("warmside", "warmside.service", "Logs web users in to ejabberd", "warmside")
+warmside = ServiceMaker("warmside", "warmside.app.daemon", "Logs web users in to ejabberd", "warmside")

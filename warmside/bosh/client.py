@@ -1,4 +1,4 @@
-"""Driving a login over a lane of connections, and ending sessions.
+"""Driving a login over a lease of connections, and ending sessions.
 
 It repeats requests whose connection broke, with the same rid (XEP-0124, 14.2); it never repeats a
 session creation, which would make a second session.
@@ -15,14 +15,14 @@ from twisted.words.xish.domish import Element
 from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
 from warmside.bosh.session import Recoverable, Request, Session
-from warmside.bosh.transport import ConnectionBroken, Lane, Response
+from warmside.bosh.transport import ConnectionBroken, ConnectionLease, Response
 
-MOST_REPEATS = 3
+MAX_REPEATS = 3
 """How often one login repeats requests."""
-LEAST_ARRIVAL = 0.03
+MIN_ARRIVAL = 0.03
 """Seconds after which a request that was sent on an open connection has arrived, on this machine."""
 
-MOST_ATTEMPTS = 10
+MAX_ATTEMPTS = 10
 """How often a pause is put off because stanzas arrive."""
 
 Receive = Callable[[int, int, bytes], list[Request] | None]
@@ -41,7 +41,7 @@ class LostCreation(Unreachable):
     step = "session creation"
 
 
-class Driver:
+class LoginRunner:
     """Carries one login's requests.
 
     :param reactor: for delays and timeouts.
@@ -52,7 +52,7 @@ class Driver:
     def __init__(
         self,
         reactor: Any,
-        lane: Lane,
+        lease: ConnectionLease,
         login: Login,
         run_work: RunWork,
         time_to_clean_up: float,
@@ -62,7 +62,7 @@ class Driver:
         self._time_to_clean_up = time_to_clean_up
         self._round_trip = 0.0
         self._reactor = reactor
-        self._lane = lane
+        self._lane = lease
         self._login = login
         self._run_work = run_work
         self._under_way: dict[int, Deferred[Any]] = {}
@@ -109,7 +109,7 @@ class Driver:
     @property
     def _arrival(self) -> float:
         """Seconds after which a request that was sent has certainly arrived."""
-        return max(LEAST_ARRIVAL, 2 * self._round_trip)
+        return max(MIN_ARRIVAL, 2 * self._round_trip)
 
     async def exchange(self, stanzas: Sequence[Element]) -> list[Element]:
         """Send stanzas, or an empty request, and wait for the response; no other request is under way.
@@ -137,7 +137,7 @@ class Driver:
         while not await self._hold_empty_request():
             arrived += self.session.take()
             attempts += 1
-            if attempts == MOST_ATTEMPTS:
+            if attempts == MAX_ATTEMPTS:
                 return False, arrived
         paused = self.session.send(pause=seconds)
         self._send_all([paused])
@@ -193,7 +193,7 @@ class Driver:
 
     def _repeat(self, rid: int, failure: Failure) -> list[Request]:
         request = self.session.outstanding[rid]
-        if not failure.check(ConnectionBroken) or (self._repeats >= MOST_REPEATS and not request.creation):
+        if not failure.check(ConnectionBroken) or (self._repeats >= MAX_REPEATS and not request.creation):
             raise cast(BaseException, failure.value)
         if request.creation:
             raise LostCreation(failure.getErrorMessage())
@@ -202,7 +202,7 @@ class Driver:
 
     def _count_repeat(self) -> None:
         self._repeats += 1
-        if self._repeats > MOST_REPEATS:
+        if self._repeats > MAX_REPEATS:
             raise Unreachable("requests had to be repeated too often")
 
     def _send_all(self, requests: list[Request]) -> None:
@@ -241,14 +241,14 @@ class Driver:
             response.cancel()
 
 
-async def terminate(reactor: Any, lane: Lane, session: Session, patience: float) -> None:
+async def terminate(reactor: Any, lease: ConnectionLease, session: Session, patience: float) -> None:
     """End a session at the connection manager (XEP-0124, 13). Raises nothing, takes twice ``patience`` seconds at most.
 
     If the manager still waits for a request that never arrived, a request outside its window makes
     it end the session all the same.
     """
     for body in (session.send(terminate=True).body, session.beyond_window()):
-        posted = lane.post(body)
+        posted = lease.post(body)
         timer = reactor.callLater(patience, posted.cancel)
         try:
             await posted

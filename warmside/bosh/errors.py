@@ -35,7 +35,7 @@ class TimedOut(BoshError):
     """The login took longer than ``bosh.timeout``."""
 
 
-class NotUnderstood(BoshError):
+class InvalidResponse(BoshError):
     """The answer was no BOSH response, or not one that the protocol allows here."""
 
 
@@ -74,7 +74,7 @@ class NoMechanism(BoshError):
     """The server offers no SASL mechanism that warmside may use for this password."""
 
 
-class Impostor(BoshError):
+class ServerSignatureInvalid(BoshError):
     """The server could not prove that it knows the password (RFC 5802, the server's signature)."""
 
 

@@ -11,7 +11,7 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS
-from warmside.bosh.errors import UNDEFINED, NotAuthenticated, NotBound, NotUnderstood, Refused, WrongJID
+from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID
 from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, prepare
 
@@ -19,7 +19,7 @@ NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 NS_PING = "urn:xmpp:ping"
 
-MOST_FENCES = 3
+MAX_FENCES = 3
 
 WRONG_CREDENTIALS = frozenset({"not-authorized", "account-disabled", "credentials-expired"})
 """SASL failures that are about the credentials; all others are about the server."""
@@ -147,7 +147,7 @@ class Login:
     def _read_sasl(self, name: str, element: Element) -> None:
         self.step = "authentication"
         if self._exchange is None:
-            raise NotUnderstood("the server spoke SASL before it was asked")
+            raise InvalidResponse("the server spoke SASL before it was asked")
         if name == "challenge":
             self.work = self._exchange.challenged(sasl.content(element))
         elif name == "success":
@@ -161,7 +161,7 @@ class Login:
                 raise Refused("the server refused the password", condition)
             raise NotAuthenticated("the server would not authenticate the user", condition)
         else:
-            raise NotUnderstood("the server answered something that is not SASL")
+            raise InvalidResponse("the server answered something that is not SASL")
 
     def _read_bound(self, iq: Element) -> None:
         self.step = "resource binding"
@@ -172,7 +172,7 @@ class Login:
         try:
             bound = prepare(texts[0])
         except (InvalidJID, IndexError):
-            raise NotUnderstood("the server bound something that is no JID") from None
+            raise InvalidResponse("the server bound something that is no JID") from None
         if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
             raise WrongJID("the server bound another account than the one asked for")
         self.jid = bound
@@ -187,7 +187,7 @@ class Login:
         if self.jid is not None:
             if not session.outstanding:
                 requests.append(session.send())
-            elif not self._fence_answers_due and self._fences < MOST_FENCES and self._room():
+            elif not self._fence_answers_due and self._fences < MAX_FENCES and self._room():
                 requests.append(self._fence())
             return requests
         if self._to_send and self._room():

@@ -14,14 +14,14 @@ from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.sasl_mechanisms import Plain
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.errors import Impostor, NoMechanism, NotUnderstood, Refused
+from warmside.bosh.errors import InvalidResponse, NoMechanism, Refused, ServerSignatureInvalid
 
 NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 
 SCRAM = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
 """The SCRAM mechanisms, strongest first."""
 
-MOST_ITERATIONS = 1_000_000
+MAX_ITERATIONS = 1_000_000
 """A server that asks for more is refused: each hundred thousand cost a core about a tenth of a second."""
 
 Work = Callable[[], bytes]
@@ -51,8 +51,8 @@ class PlainExchange:
         return response
 
     def challenged(self, data: bytes) -> Work:
-        """:raises NotUnderstood: PLAIN knows no challenges."""
-        raise NotUnderstood("the server sent a challenge in reply to PLAIN")
+        """:raises InvalidResponse: PLAIN knows no challenges."""
+        raise InvalidResponse("the server sent a challenge in reply to PLAIN")
 
     def succeeded(self, data: bytes) -> None:
         """There is nothing to verify."""
@@ -75,30 +75,30 @@ class ScramExchange:
         """Read the server-first message.
 
         :returns: work that gives the client-final message.
-        :raises NotUnderstood: it is none, or asks for too many iterations.
+        :raises InvalidResponse: it is none, or asks for too many iterations.
         """
         try:
             message = data.decode()
             iterations = int(dict(part.split("=", 1) for part in message.split(",")).get("i", ""))
-            if self._final_sent or not 1 <= iterations <= MOST_ITERATIONS:
+            if self._final_sent or not 1 <= iterations <= MAX_ITERATIONS:
                 raise ValueError
             self._client.set_server_first(message)
         except (ValueError, ScramException):
-            raise NotUnderstood("the server's SCRAM challenge is not acceptable") from None
+            raise InvalidResponse("the server's SCRAM challenge is not acceptable") from None
         self._final_sent = True
         return self._final
 
     def succeeded(self, data: bytes) -> None:
         """Verify the server's signature.
 
-        :raises Impostor: it is missing or wrong.
+        :raises ServerSignatureInvalid: it is missing or wrong.
         """
         try:
             if not self._final_sent:
                 raise ValueError
             self._client.set_server_final(data.decode())
         except (ValueError, ScramException):
-            raise Impostor("the server's SCRAM signature is missing or wrong") from None
+            raise ServerSignatureInvalid("the server's SCRAM signature is missing or wrong") from None
 
     def _final(self) -> bytes:
         final: str = self._client.get_client_final()
@@ -146,10 +146,10 @@ def response(data: bytes) -> Element:
 def content(element: Element) -> bytes:
     """What an element of SASL carries.
 
-    :raises NotUnderstood: it is not base64.
+    :raises InvalidResponse: it is not base64.
     """
     text = str(element).strip()
     try:
         return b"" if text in ("", "=") else b64decode(text, validate=True)
     except (Base64Error, ValueError):
-        raise NotUnderstood("the server's SASL data is not base64") from None
+        raise InvalidResponse("the server's SASL data is not base64") from None

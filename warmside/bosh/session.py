@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from twisted.words.xish.domish import Element
 
 from warmside.bosh.body import NS_STREAMS, NS_XBOSH, NS_XML, Attribute, Body, InvalidBody, decode, encode
-from warmside.bosh.errors import UNDEFINED, BoshError, NotUnderstood, StreamFailed, Terminated, ended
+from warmside.bosh.errors import UNDEFINED, BoshError, InvalidResponse, StreamFailed, Terminated, ended
 
 HIGHEST_FIRST_RID = 2**52
 """XEP-0124, 8: a first rid leaves room for all that follow below 2**53."""
@@ -169,11 +169,11 @@ class Session:
             if self.created and status in OLD_STATUS:
                 raise ended(Terminated, f"the connection manager answered HTTP {status}", OLD_STATUS[status])
             kind = "a redirect" if 300 <= status < 400 else "an error" if status >= 400 else "an answer"
-            raise NotUnderstood(f"the connection manager's address gave {kind}: HTTP {status}")
+            raise InvalidResponse(f"the connection manager's address gave {kind}: HTTP {status}")
         try:
             return decode(data)
         except InvalidBody as error:
-            raise NotUnderstood(f"the answer is no BOSH response: {error}") from None
+            raise InvalidResponse(f"the answer is no BOSH response: {error}") from None
 
     def _take_creation(self, body: Body) -> None:
         attributes = body.attributes
@@ -181,7 +181,7 @@ class Session:
         if attributes.get("type") == "terminate" and not sid:
             self._terminated(body)
         if not 0 < len(sid) <= 1024:
-            raise NotUnderstood("the answer to the session creation has no sid")
+            raise InvalidResponse("the answer to the session creation has no sid")
         self.sid = sid
         self.wait = _number(attributes.get("wait"), self.wait)
         self.hold = _number(attributes.get("hold"), self.hold)
@@ -224,5 +224,5 @@ def _optional_number(text: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise NotUnderstood("the answer to the session creation has a number that is none")
+        raise InvalidResponse("the answer to the session creation has a number that is none")
     return int(text)

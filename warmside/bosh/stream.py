@@ -42,7 +42,7 @@ class RosterRefused(ConditionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class HandoverData:
     """What came over the stream before the handover.
 
     ``roster`` is ``None`` unless asked for; ``stanzas`` is what no request of ours awaited, in
@@ -119,7 +119,7 @@ class Presence(PresenceProtocol):  # type: ignore[misc]
         """Observe nothing: wokkel would intern the JID of everyone who is online."""
 
 
-class Fence(XMPPHandler):  # type: ignore[misc]
+class PingBarrier(XMPPHandler):  # type: ignore[misc]
     """A ping to the server, whose answer comes after whatever was caused before."""
 
     def pass_through(self, host: str) -> "Deferred[None]":
@@ -137,7 +137,7 @@ class _Ping(Request):  # type: ignore[misc]
         return element
 
 
-async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool, available: bool) -> Arrival:
+async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool, available: bool) -> HandoverData:
     """Fetch the roster, send initial presence, and wait for the fence behind it.
 
     :param host: the user's server.
@@ -147,7 +147,7 @@ async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool,
     """
     stream = BoshStream()
     manager = StreamManager(stream, reactor)
-    rosters, presence, fence = Roster(), Presence(), Fence()
+    rosters, presence, fence = Roster(), Presence(), PingBarrier()
     for handler in (rosters, presence, fence):
         handler.setHandlerParent(manager)
     for event in (STREAM_CONNECTED_EVENT, STREAM_AUTHD_EVENT):
@@ -168,7 +168,7 @@ async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool,
     for result in results:
         if isinstance(result, Failure):
             raise _refusal(result)
-    return Arrival(results[0] if roster else None, stream.unclaimed)
+    return HandoverData(results[0] if roster else None, stream.unclaimed)
 
 
 def _refusal(failure: Failure) -> BoshError:

@@ -30,12 +30,12 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
 from warmside.bosh.body import MAX_SIZE
-from warmside.bosh.errors import Busy, NotUnderstood, Unreachable
+from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.session import CONTENT_TYPE
 
 IDLE_TIMEOUT = 30
 """Seconds for which a connection that nobody uses is kept."""
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Logins that may wait for connections; one more is turned away."""
 
 LOST = (ConnectionClosed, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
@@ -54,7 +54,7 @@ class Response:
     body: bytes = field(repr=False)
 
 
-class Manager:
+class ConnectionManager:
     """The way to one connection manager.
 
     :param url: its address, http or https.
@@ -92,7 +92,7 @@ class Manager:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def reserve(self, wanted: int = 2, address: str | None = None) -> AsyncIterator["Lane"]:
+    async def reserve(self, wanted: int = 2, address: str | None = None) -> AsyncIterator["ConnectionLease"]:
         """Reserve connections, waiting for one's turn.
 
         :param wanted: how many to use at once; fewer if the maximum is lower.
@@ -101,7 +101,7 @@ class Manager:
         """
         count = min(wanted, self.connections)
         if self._waiting or self.in_use + count > self.connections:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= MAX_WAITING:
                 raise Busy("too many logins wait for a connection already")
             turn: Deferred[None] = Deferred(lambda cancelled: self._give_up(cancelled))
             self._waiting.append((count, turn))
@@ -109,7 +109,7 @@ class Manager:
         else:
             self._change(count)
         try:
-            yield Lane(self, count, address)
+            yield ConnectionLease(self, count, address)
         finally:
             self._change(-count)
             self._next()
@@ -123,8 +123,8 @@ class Manager:
         """
         if self._waiting or self.in_use >= self.connections:
             return
-        async with self.reserve(1) as lane:
-            response = await lane.post(b"\n")
+        async with self.reserve(1) as lease:
+            response = await lease.post(b"\n")
         if response.status >= 500:
             raise Unreachable(f"the connection manager answered with status {response.status}")
 
@@ -133,7 +133,7 @@ class Manager:
 
         :raises ConnectionBroken: the connection was lost.
         :raises Unreachable: there is no connection to be had.
-        :raises NotUnderstood: the response is too long.
+        :raises InvalidResponse: the response is too long.
         """
         requested = self._client.request(
             "POST",
@@ -167,10 +167,10 @@ class Manager:
         self._reactor.callLater(0, self._next)
 
 
-class Lane:
+class ConnectionLease:
     """Connections reserved for one login; ``width`` is how many requests may be under way at once."""
 
-    def __init__(self, manager: Manager, width: int, address: str | None) -> None:
+    def __init__(self, manager: ConnectionManager, width: int, address: str | None) -> None:
         self.width = width
         self._manager = manager
         self._headers = Headers({b"Content-Type": [CONTENT_TYPE.encode()], b"User-Agent": [b"warmside"]})
@@ -178,7 +178,7 @@ class Lane:
             self._headers.setRawHeaders(b"X-Forwarded-For", [address.encode("ascii")])
 
     def post(self, body: bytes) -> "Deferred[Response]":
-        """See `Manager.post`."""
+        """See `ConnectionManager.post`."""
         return self._manager.post(body, self._headers)
 
 
@@ -219,7 +219,7 @@ class _Reader(Protocol):
         if self._finished.called:
             return
         if self.too_long:
-            self._finished.errback(Failure(NotUnderstood("the connection manager's answer is far too long")))
+            self._finished.errback(Failure(InvalidResponse("the connection manager's answer is far too long")))
         elif reason.check(ResponseDone, PotentialDataLoss):
             self._finished.callback(b"".join(self._parts))
         else:
@@ -238,7 +238,7 @@ def _explain(failure: Failure) -> Response:
         if isinstance(_innermost(failure), TLSError):
             raise Unreachable("TLS failed: nobody vouches for the manager's certificate (bosh.ca_file)") from None
         if type(_innermost(failure)).__name__ in ("ParseError", "BadStatusLine", "_DataLoss"):
-            raise NotUnderstood("what answers there does not speak HTTP") from None
+            raise InvalidResponse("what answers there does not speak HTTP") from None
         raise ConnectionBroken(f"the connection to the connection manager was lost: {_why(failure)}") from None
     failure.raiseException()
     raise AssertionError("not reached")

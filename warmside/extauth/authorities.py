@@ -9,15 +9,16 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from warmside.extauth.questions import Question
-from warmside.extauth.users import Users
-from warmside.onetime import IStore, has_prefix
+from warmside.extauth.request import ExtauthRequest
+from warmside.otp import has_prefix
+from warmside.store.interface import IStore
+from warmside.store.users import Users
 
 Answer = bool | Deferred[bool]
 """Yes or no, at once or later. At once costs nothing, and most answers are known at once."""
 
 
-class AuthorityDown(Exception):
+class AuthorityUnavailable(Exception):
     """An authority can't answer now. Whoever raises it has logged why; the question is refused."""
 
 
@@ -25,7 +26,7 @@ class IAuthority(Protocol):
     """Answers the questions of ejabberd's extauth protocol.
 
     User and host are prepared; passwords are bytes, since nothing guarantees UTF-8. A Deferred has to
-    fire before ejabberd's 30 seconds are over. Whoever can't answer now raises `AuthorityDown`, or fires
+    fire before ejabberd's 30 seconds are over. Whoever can't answer now raises `AuthorityUnavailable`, or fires
     with it.
     """
 
@@ -126,7 +127,7 @@ class ForwardingAuthority(Authority):
         return self.forward("certauth", user, host, certificate)
 
 
-def ask(authority: IAuthority, question: Question) -> Answer:
+def ask(authority: IAuthority, question: ExtauthRequest) -> Answer:
     """Put a question to an authority."""
     user, host, secret = question.user, question.host, question.secret
     match question.operation:
@@ -144,7 +145,7 @@ def ask(authority: IAuthority, question: Question) -> Answer:
             return authority.removeuser3(user, host, secret)
         case "certauth":
             return authority.certauth(user, host, secret)
-    raise AssertionError("Question.parse knows no other operation")
+    raise AssertionError("ExtauthRequest.parse knows no other operation")
 
 
 class UsersAuthority(Authority):
@@ -215,7 +216,7 @@ class OneTimeAuthority:
         return revoked.addCallback(lambda _: proceed())
 
 
-class OnlyAsking(Authority):
+class ReadOnlyAuthority(Authority):
     """Answers ``auth`` and ``isuser`` alone: for peers of whom nothing is known but that they are on this machine."""
 
     def __init__(self, authority: IAuthority) -> None:

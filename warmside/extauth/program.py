@@ -18,20 +18,20 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import Answer, AuthorityDown, ForwardingAuthority
+from warmside.extauth.authorities import Answer, AuthorityUnavailable, ForwardingAuthority
 from warmside.extauth.frames import NO, REPEATABLE, YES
 
 DEADLINE = 20.0
 """Seconds for a question, waiting for a copy included; ejabberd waits 30."""
 PATIENCE = 5.0
 """Seconds for which a question waits when no copy runs."""
-LEAST_BACKOFF, MOST_BACKOFF = 0.1, 30.0
+MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0
 """Seconds before a copy that ended is started again: doubled each time that it ends without an answer."""
 HOPELESS = 2.0
 """When the wait is as long as this, questions are refused at once."""
 TIME_TO_END = 0.3
 """Seconds for a copy to end by itself when its stdin is closed."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 
 NEVER_KEPT = ("PROMETHEUS_MULTIPROC_DIR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Variables of warmside's own environment that a copy does not get."""
@@ -71,8 +71,8 @@ class ProgramAuthority(ForwardingAuthority):
         """What the program says."""
         running = any(copy.running for copy in self._copies)
         hopeless = not running and all(copy.backoff >= HOPELESS for copy in self._copies)
-        if self._closed or hopeless or len(self._waiting) >= MOST_WAITING:
-            raise AuthorityDown
+        if self._closed or hopeless or len(self._waiting) >= MAX_WAITING:
+            raise AuthorityUnavailable
         fields = [operation.encode(), user.encode(), host.encode()] + ([] if secret is None else [secret])
         payload = b":".join(fields)
         frame = struct.pack("!H", len(payload)) + payload
@@ -143,7 +143,7 @@ class ProgramAuthority(ForwardingAuthority):
         if asked.timer.active():
             asked.timer.cancel()
         if not asked.answer.called:
-            asked.answer.errback(AuthorityDown())
+            asked.answer.errback(AuthorityUnavailable())
 
 
 class _Copy(ProcessProtocol):
@@ -152,7 +152,7 @@ class _Copy(ProcessProtocol):
     transport: Any
 
     def __init__(self, authority: ProgramAuthority, reactor: Any) -> None:
-        self.backoff = LEAST_BACKOFF
+        self.backoff = MIN_BACKOFF
         self.running = False
         self._authority = authority
         self._reactor = reactor
@@ -196,7 +196,7 @@ class _Copy(ProcessProtocol):
             return
         asked, answer = self._asked, self._received == YES
         self._asked, self._received = None, b""
-        self.backoff = LEAST_BACKOFF
+        self.backoff = MIN_BACKOFF
         self._authority.answered(asked, answer)
         self._authority.serve()
 
@@ -242,7 +242,7 @@ class _Copy(ProcessProtocol):
         else:
             self._restart = self._reactor.callLater(self.backoff, self.start)
         self._authority.ended(self, asked, why)
-        self.backoff = min(2 * self.backoff, MOST_BACKOFF)
+        self.backoff = min(2 * self.backoff, MAX_BACKOFF)
         for ended in self._closing:
             if not ended.called:
                 ended.callback(None)

@@ -14,14 +14,14 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from warmside.extauth.authorities import Answer, AuthorityDown, IAuthority, ask
+from warmside.extauth.authorities import Answer, AuthorityUnavailable, IAuthority, ask
 from warmside.extauth.frames import NO, YES
-from warmside.extauth.questions import MalformedQuestion, Question
-from warmside.onetime import StoreError
+from warmside.extauth.request import ExtauthRequest, MalformedRequest
+from warmside.store.interface import StoreError
 
 ANSWER_TIME = 25.0
 """Seconds after which a question is refused, whatever its authority is waiting for; ejabberd waits 30."""
-MOST_WAITING = 1 << 18
+MAX_WAITING = 1 << 18
 """Bytes of questions that may wait behind one that is being answered; then reading stops."""
 
 
@@ -56,12 +56,12 @@ class ExtauthProtocol(Int16StringReceiver):
         authority: Callable[[], IAuthority | None],
         ended: Callable[[], None] = lambda: None,
         lost: Callable[[], None] = lambda: None,
-        count: Callable[[Question | None, bool], None] = lambda question, yes: None,
+        count: Callable[[ExtauthRequest | None, bool], None] = lambda question, yes: None,
     ) -> None:
         self._authority = authority
         self._count = count
-        self._question: Question | None = None
-        self._said: list[tuple[Question | None, bool]] = []
+        self._question: ExtauthRequest | None = None
+        self._said: list[tuple[ExtauthRequest | None, bool]] = []
         self._ended = ended
         self._lost = lost
         self._reading_stopped = False
@@ -80,11 +80,11 @@ class ExtauthProtocol(Int16StringReceiver):
             return
         self._question = None
         try:
-            self._question = Question.parse(string)
+            self._question = ExtauthRequest.parse(string)
             answer = ask(authority, self._question)
-        except AuthorityDown:
+        except AuthorityUnavailable:
             answer = False
-        except MalformedQuestion as error:
+        except MalformedRequest as error:
             self.log.warn("a malformed question was refused: {reason}", reason=str(error))
             answer = False
         except Exception:
@@ -99,7 +99,7 @@ class ExtauthProtocol(Int16StringReceiver):
         """Take bytes in any portions; see `Int16StringReceiver`."""
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         self._flush()
-        if self.paused and len(self._unprocessed) > MOST_WAITING and not self._reading_stopped:
+        if self.paused and len(self._unprocessed) > MAX_WAITING and not self._reading_stopped:
             self._reading_stopped = True
             self.transport.pauseProducing()
 
@@ -164,7 +164,7 @@ class ExtauthProtocol(Int16StringReceiver):
             answer.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
     def _log_failure(self, failure: Failure) -> None:
-        if failure.check(AuthorityDown):
+        if failure.check(AuthorityUnavailable):
             return
         if failure.check(StoreError):
             self.log.error("a question was refused: {reason}", reason=failure.getErrorMessage())

@@ -22,11 +22,11 @@ ANSWER_TIME = 20.0
 """Seconds for which an answer is waited for; ejabberd waits 30."""
 PATIENCE = 5.0
 """Seconds for which questions wait for a daemon that is away; after that they are refused at once."""
-LEAST_BACKOFF, MOST_BACKOFF = 0.05, 1.0
+MIN_BACKOFF, MAX_BACKOFF = 0.05, 1.0
 REMIND = 60.0
 TIME_TO_END = 0.8
 """Seconds after stdin's end for answers that are due."""
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 """Questions under way; beyond, stdin is not read."""
 CHUNK = 1 << 16
 
@@ -73,7 +73,7 @@ class Relay:
         self._to_answer = b""
         self._away_since = time.monotonic()
         self._next_attempt = 0.0
-        self._backoff = LEAST_BACKOFF
+        self._backoff = MIN_BACKOFF
         self._said_at: float | None = None
         self._poll = select.poll()
         self._watched: dict[int, int] = {}
@@ -98,7 +98,7 @@ class Relay:
         if self._socket is None and self._address is not None and now >= self._next_attempt:
             self._connect(now)
         self._refuse_late(now)
-        reading = self._ended_at is None and len(self._asked) < MOST_WAITING
+        reading = self._ended_at is None and len(self._asked) < MAX_WAITING
         self._watch(self._questions, select.POLLIN if reading else 0)
         self._watch(self._answers, select.POLLOUT if self._to_answer else 0)
         if self._socket is not None:
@@ -185,7 +185,7 @@ class Relay:
             self._to_answer += answer
             self._flush_refused()
         self._received = buffer[whole:]
-        self._backoff = LEAST_BACKOFF
+        self._backoff = MIN_BACKOFF
         self._write_answers()
         return True
 
@@ -223,7 +223,7 @@ class Relay:
         except OSError as error:
             connection.close()
             self._next_attempt = now + self._backoff
-            self._backoff = min(2 * self._backoff, MOST_BACKOFF)
+            self._backoff = min(2 * self._backoff, MAX_BACKOFF)
             self._say(now, f"no connection: {error.strerror or error}")
             return
         if family != socket.AF_UNIX:
@@ -246,7 +246,7 @@ class Relay:
         self._received = self._to_send = b""
         self._away_since = now
         self._next_attempt = now + self._backoff
-        self._backoff = min(2 * self._backoff, MOST_BACKOFF)
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF)
         self._asked = deque((question if _may_repeat(question) else None, came) for question, came in self._asked)
         self._flush_refused()
         self._write_answers()

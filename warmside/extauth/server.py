@@ -7,12 +7,12 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import IAuthority, OnlyAsking
-from warmside.extauth.prompt import Prompt
+from warmside.extauth.authorities import IAuthority, ReadOnlyAuthority
+from warmside.extauth.immediate import ImmediateWriter
 from warmside.extauth.protocol import ExtauthProtocol
-from warmside.extauth.questions import Question
+from warmside.extauth.request import ExtauthRequest
 
-MOST_PEERS = 256
+MAX_PEERS = 256
 
 
 class ExtauthFactory(Factory):
@@ -33,17 +33,17 @@ class ExtauthFactory(Factory):
         authority: IAuthority,
         *,
         only_asking: bool,
-        count: Callable[[Question | None, bool], None],
+        count: Callable[[ExtauthRequest | None, bool], None],
         changed: Callable[[], None],
     ) -> None:
-        self._authority: IAuthority | None = OnlyAsking(authority) if only_asking else authority
+        self._authority: IAuthority | None = ReadOnlyAuthority(authority) if only_asking else authority
         self._count = count
         self._changed = changed
         self._peers: set[ExtauthProtocol] = set()
 
     def buildProtocol(self, addr: "IAddress | None") -> ExtauthProtocol | None:
         """A protocol for a new peer; none when there are too many."""
-        if len(self._peers) >= MOST_PEERS:
+        if len(self._peers) >= MAX_PEERS:
             self.log.error("too many connections for extauth: one more was closed")
             return None
         protocol = _Peer(lambda: self._authority, count=self._count)
@@ -68,7 +68,7 @@ class _Peer(ExtauthProtocol):
     factory: ExtauthFactory
 
     def connectionMade(self) -> None:
-        self.write = Prompt(self.transport).write
+        self.write = ImmediateWriter(self.transport).write
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.gone(self)

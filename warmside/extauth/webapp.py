@@ -13,22 +13,22 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from warmside.extauth.authorities import Answer, AuthorityDown, ForwardingAuthority
-from warmside.watched import FileRefused, WatchedFile, read_guarded
+from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
+from warmside.extauth.authorities import Answer, AuthorityUnavailable, ForwardingAuthority
 
 JSON = "application/json"
 DEADLINE = 10.0
 """Seconds for a question; ejabberd waits 30."""
 CONNECT_TIMEOUT = 5.0
-MOST_ANSWER = 64 * 1024
-MOST_KEPT = 16
+MAX_ANSWER = 64 * 1024
+MAX_KEPT = 16
 """Connections that are kept."""
 FAILURES_IN_A_ROW = 3
 """After so many the application counts as down, and is not asked for a while."""
 PAUSE = 5.0
 """Seconds for which an application that is down is not asked."""
 REMIND = 60.0
-MOST_SECRET = 4096
+MAX_SECRET = 4096
 SECRET = re.compile(r"[!-~]{8,}")
 
 
@@ -45,12 +45,12 @@ class WebAppAuthority(ForwardingAuthority):
 
     log = Logger()
 
-    def __init__(self, reactor: Any, url: str, secret: WatchedFile[str] | None) -> None:
+    def __init__(self, reactor: Any, url: str, secret: ReloadingFile[str] | None) -> None:
         self._reactor = reactor
         self._url = url
         self._secret = secret
         self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = MOST_KEPT
+        self._pool.maxPersistentPerHost = MAX_KEPT
         self._agent = Agent(reactor, pool=self._pool, connectTimeout=CONNECT_TIMEOUT)
         self._failures = 0
         self._not_before = 0.0
@@ -68,7 +68,7 @@ class WebAppAuthority(ForwardingAuthority):
         except UnicodeDecodeError:
             return False  # JSON has no room for it, and nobody's password is like this
         if self._reactor.seconds() < self._not_before:
-            raise AuthorityDown
+            raise AuthorityUnavailable
         question = {"operation": operation, "user": user, "host": host, "password": password}
         asked = Deferred.fromCoroutine(self._post(question))
         asked.addTimeout(DEADLINE, self._reactor, lambda *_: self._timed_out())
@@ -112,7 +112,7 @@ class WebAppAuthority(ForwardingAuthority):
             self._said_at = now
             reason = str(error) if isinstance(error, _NoAnswer) else type(error).__name__
             self.log.error("extauth.url gives no answer, questions to it are refused: {reason}", reason=reason)
-        raise AuthorityDown from None
+        raise AuthorityUnavailable from None
 
 
 def read_secret(path: Path) -> str:
@@ -120,7 +120,7 @@ def read_secret(path: Path) -> str:
 
     :raises FileRefused: it can't be read, others may write to it, or it is no line of printable ASCII.
     """
-    text = read_guarded(path, MOST_SECRET).strip()
+    text = read_guarded(path, MAX_SECRET).strip()
     if not SECRET.fullmatch(text):
         raise FileRefused("it is not one line of at least 8 printable ASCII characters")
     return text
@@ -134,10 +134,10 @@ async def _read(response: IResponse) -> bytes:
     def take(data: bytes) -> None:
         nonlocal size
         size += len(data)
-        if size <= MOST_ANSWER:
+        if size <= MAX_ANSWER:
             parts.append(data)
 
     await collect(response, take)
-    if size > MOST_ANSWER:
+    if size > MAX_ANSWER:
         raise _NoAnswer("its answer is far too long")
     return b"".join(parts)

@@ -21,24 +21,24 @@ from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from warmside.gate import TooManyFailures
+from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.jids import InvalidJID, prepare
-from warmside.onetime import has_prefix
-from warmside.right import RightBefore
-from warmside.sharing import Shared
-from warmside.watched import FileRefused, WatchedFile, read_guarded
-from warmside.web.limits import Slowdown
+from warmside.otp import has_prefix
+from warmside.sessions.singleflight import SingleFlight
+from warmside.throttle.accounts import TooManyFailures
+from warmside.throttle.addresses import AddressThrottle
+from warmside.throttle.verified import VerifiedPasswords
 
 HASH = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
-MOST_PASSWORD = 72
+MAX_PASSWORD = 72
 """Bytes of a password that bcrypt looks at."""
-MOST_FILE = 1 << 20
-MOST_REMEMBERED = 1000
+MAX_FILE = 1 << 20
+MAX_REMEMBERED = 1000
 ACCOUNT_REMEMBERED = 60.0
 """Seconds for which the password of an ejabberd account that was right is not asked about again."""
 NOBODYS_HASH = b"$2b$12$pnF/Wh3ClMGxDwrt/eh21u7WiVx4HHg5s60Fj5Sk9H0uF0C/lsl7S"
 """Takes as long to check as an admin's; no password is known to have it."""
-MOST_WAITING = 16
+MAX_WAITING = 16
 """Passwords that may wait for bcrypt; one more is turned away."""
 
 
@@ -74,7 +74,7 @@ def read_admins(path: Path, reserved: Collection[str] = ()) -> dict[str, bytes]:
     :raises FileRefused: it can't be read, others may write to it, or a line is no ``NAME:HASH``.
     """
     admins: dict[str, bytes] = {}
-    for number, line in enumerate(read_guarded(path, MOST_FILE).splitlines(), 1):
+    for number, line in enumerate(read_guarded(path, MAX_FILE).splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
@@ -115,15 +115,15 @@ class Bcrypt:
 
         :raises Overloaded: too many wait already.
         """
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise Overloaded
         self._waiting += 1
         result: Deferred[bool] = Deferred(lambda _: None)
-        fits = len(password) <= MOST_PASSWORD
+        fits = len(password) <= MAX_PASSWORD
 
         def work() -> None:
             try:
-                right = bcrypt.checkpw(password[:MOST_PASSWORD], hashed)
+                right = bcrypt.checkpw(password[:MAX_PASSWORD], hashed)
             except ValueError:
                 right = False
             self._call_from_thread(done, right and fits)
@@ -171,13 +171,13 @@ class AdminChecker:
     def __init__(
         self,
         reactor: Any,
-        file: WatchedFile[dict[str, bytes]] | None,
+        file: ReloadingFile[dict[str, bytes]] | None,
         accounts: Collection[str],
         check_account: Callable[[str, str], Awaitable[bool]],
         look: Callable[[str], Awaitable[None]],
         bcrypt_pool: Bcrypt,
-        slowdown: Slowdown,
-        right: RightBefore,
+        slowdown: AddressThrottle,
+        right: VerifiedPasswords,
     ) -> None:
         self._reactor = reactor
         self._file = file
@@ -189,7 +189,7 @@ class AdminChecker:
         self._before = right
         self._accounts_until: OrderedDict[bytes, float] = OrderedDict()
         """Until when ejabberd need not be asked again."""
-        self._checks: Shared[bytes, bool] = Shared()
+        self._checks: SingleFlight[bytes, bool] = SingleFlight()
 
     def knows(self, name: str) -> bool:
         """Whether there is an admin of this name."""
@@ -229,7 +229,7 @@ class AdminChecker:
         await self._before.remember(*parts)
         if not known:
             self._accounts_until[key] = since + ACCOUNT_REMEMBERED
-            while len(self._accounts_until) > MOST_REMEMBERED:
+            while len(self._accounts_until) > MAX_REMEMBERED:
                 self._accounts_until.popitem(last=False)
         return name.encode()
 

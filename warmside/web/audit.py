@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from warmside.web.endpoint import Call
 
-MOST_SHOWN = 320
+MAX_SHOWN = 320
 """Characters of a value that are shown."""
 
 
@@ -34,4 +34,4 @@ def audit(log: Logger, call: Call, address: str, outcome: str, status: int | Non
 
 
 def _bounded(value: str | None) -> str | None:
-    return value if value is None or len(value) <= MOST_SHOWN else value[: MOST_SHOWN - 1] + "…"
+    return value if value is None or len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 1] + "…"

@@ -14,9 +14,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from warmside.web import replies
+from warmside.web.client_address import Networks, client_address
 from warmside.web.fields import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields
 from warmside.web.headers import accepted_form, request_header, request_headers, request_id
-from warmside.web.limits import Networks, client_address
 from warmside.web.negotiate import Form
 from warmside.web.replies import Problem, Reply
 

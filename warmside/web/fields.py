@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from warmside.jids import JID, InvalidJID, prepare
-from warmside.onetime import has_prefix
-from warmside.wish import Wish
+from warmside.otp import has_prefix
+from warmside.sessions.model import WarmRequest
 
-MOST_FIELDS = 32
-MOST_SECONDS = 999_999_999
+MAX_FIELDS = 32
+MAX_SECONDS = 999_999_999
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 
@@ -52,8 +52,8 @@ def read_fields(content_type: str | None, body: bytes) -> dict[str, Any]:
     if kind.strip().lower() not in (FORM, JSON) or (charset and charset[1].lower() not in ("utf-8", "utf8")):
         raise UnsupportedType(f"send the fields as {FORM} or {JSON}, in UTF-8")
     pairs = _json_pairs(body) if kind.strip().lower() == JSON else _form_pairs(body)
-    if len(pairs) > MOST_FIELDS:
-        raise TooManyFields(f"there are more than {MOST_FIELDS} fields")
+    if len(pairs) > MAX_FIELDS:
+        raise TooManyFields(f"there are more than {MAX_FIELDS} fields")
     fields: dict[str, Any] = {}
     for name, value in pairs:
         if name in fields:
@@ -63,8 +63,8 @@ def read_fields(content_type: str | None, body: bytes) -> dict[str, Any]:
 
 
 def _form_pairs(body: bytes) -> list[tuple[str, Any]]:
-    if body.count(b"&") > MOST_FIELDS:
-        raise TooManyFields(f"there are more than {MOST_FIELDS} fields")
+    if body.count(b"&") > MAX_FIELDS:
+        raise TooManyFields(f"there are more than {MAX_FIELDS} fields")
     try:
         return list(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict"))
     except ValueError:
@@ -132,14 +132,14 @@ class Reader:
             raise FieldError(name, "there is no such field")
 
 
-def read_wish(fields: dict[str, Any]) -> Wish:
-    """The wish that the fields of ``POST /warm`` express.
+def read_warm_request(fields: dict[str, Any]) -> WarmRequest:
+    """The warm_request that the fields of ``POST /warm`` express.
 
     :raises FieldError: one of them is missing, malformed, doubled or unknown.
     """
     reader = Reader(fields)
     jid = _jid(reader)
-    wish = Wish(
+    warm_request = WarmRequest(
         jid,
         password=_password(reader),
         lang=_language(reader),
@@ -149,10 +149,10 @@ def read_wish(fields: dict[str, Any]) -> Wish:
         address=reader.matching("address", _address, "give an IP address"),
         available=reader.matching("presence", _presence, "available is the only one") or False,
         roster=reader.matching("fetch", _fetch, "roster is the only thing that can be fetched") or False,
-        attach_within=reader.integer("attach_within", 0, 1, MOST_SECONDS) or None,
+        attach_within=reader.integer("attach_within", 0, 1, MAX_SECONDS) or None,
     )
     reader.finish()
-    return wish
+    return warm_request
 
 
 def read_jid_alone(fields: dict[str, Any]) -> JID:

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Iterable
 
-MOST_RANGES = 50
+MAX_RANGES = 50
 
 
 class Form(enum.Enum):
@@ -60,7 +60,7 @@ def _ranges(accept: Iterable[str]) -> dict[str, tuple[float, int]]:
     """The media ranges with their weights and places."""
     ranges: dict[str, tuple[float, int]] = {}
     texts = [part for value in accept for part in value.split(",") if part.strip()]
-    for position, text in enumerate(texts[:MOST_RANGES]):
+    for position, text in enumerate(texts[:MAX_RANGES]):
         name, *parameters = (piece.strip().lower() for piece in text.split(";"))
         ranges.setdefault(name, (_weight(parameters), position))
     return ranges

@@ -5,8 +5,8 @@ import sys
 
 import bcrypt
 
-from warmside.onetime import has_prefix
-from warmside.web.admins import MOST_PASSWORD
+from warmside.otp import has_prefix
+from warmside.web.admins import MAX_PASSWORD
 
 
 class PasswordRefused(ValueError):
@@ -40,8 +40,8 @@ def hash_line(password: str, name: str | None) -> str:
     encoded = password.encode("utf-8", "surrogateescape")
     if not encoded:
         raise PasswordRefused("the password is empty")
-    if len(encoded) > MOST_PASSWORD:
-        raise PasswordRefused(f"the password has more than {MOST_PASSWORD} bytes, and bcrypt looks at no more")
+    if len(encoded) > MAX_PASSWORD:
+        raise PasswordRefused(f"the password has more than {MAX_PASSWORD} bytes, and bcrypt looks at no more")
     if not password.isprintable():
         raise PasswordRefused("the password has a control character or more than one line")
     if has_prefix(encoded):

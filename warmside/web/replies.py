@@ -9,25 +9,25 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
-from warmside.failures import (
+from warmside.jids import JID
+from warmside.otp import OneTimePassword
+from warmside.sessions.errors import (
     Banned,
     BoshError,
     Busy,
-    Leftover,
     OneTimeRefused,
     PauseTooLong,
     Refused,
+    RevocationStatus,
     StoreError,
     TimedOut,
     TooManyFailures,
     Unreachable,
     UnsafeHost,
 )
-from warmside.jids import JID
-from warmside.onetime import OneTimePassword
+from warmside.sessions.model import WarmSession
 from warmside.web import xhtml
 from warmside.web.negotiate import Form
-from warmside.wish import WarmSession
 
 PROBLEMS = {
     "malformed": 400,
@@ -172,9 +172,9 @@ ASKED_TWICE = (
     "or setting refuses this user, or the answer got lost twice"
 )
 OTHERS = {
-    Leftover.UNASKED: ("otp-not-asked", NEVER_ASKED),
-    Leftover.ASKED: ("otp-refused", ASKED_IN_VAIN),
-    Leftover.GONE: ("otp-refused", ASKED_TWICE),
+    RevocationStatus.UNASKED: ("otp-not-asked", NEVER_ASKED),
+    RevocationStatus.ASKED: ("otp-refused", ASKED_IN_VAIN),
+    RevocationStatus.GONE: ("otp-refused", ASKED_TWICE),
 }
 
 

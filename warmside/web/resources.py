@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from warmside.jids import JID
-from warmside.warm import Warmer
+from warmside.sessions.warmer import Warmer
 from warmside.web import openapi, replies, xhtml
 from warmside.web.audit import audit
+from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Call, Endpoint, Handler
-from warmside.web.fields import read_jid_alone, read_wish
-from warmside.web.guard import Guard
+from warmside.web.fields import read_jid_alone, read_warm_request
 from warmside.web.headers import request_headers
 from warmside.web.negotiate import Form, accepts_json
 from warmside.web.replies import Problem, Reply
@@ -26,7 +26,7 @@ Tell = Callable[[str, float], None]
 class AuditedEndpoint(Endpoint):
     """An endpoint whose POST hands out something for a JID: each leaves a line in the log."""
 
-    def __init__(self, handlers: dict[bytes, Handler], guard: Guard, allows: Allows, tell: Tell) -> None:
+    def __init__(self, handlers: dict[bytes, Handler], guard: AdminAuthenticator, allows: Allows, tell: Tell) -> None:
         super().__init__(handlers)
         self.guard = guard
         self._allows = allows
@@ -49,7 +49,7 @@ class AuditedEndpoint(Endpoint):
 class WarmEndpoint(AuditedEndpoint):
     """``/warm``: the form, and warm sessions."""
 
-    def __init__(self, guard: Guard, allows: Allows, warmer: Warmer, tell: Tell) -> None:
+    def __init__(self, guard: AdminAuthenticator, allows: Allows, warmer: Warmer, tell: Tell) -> None:
         super().__init__({b"GET": self._get, b"POST": self._post}, guard, allows, tell)
         self._warmer = warmer
 
@@ -66,11 +66,11 @@ class WarmEndpoint(AuditedEndpoint):
                 "not-acceptable",
                 "the reply is there as text/html, application/xhtml+xml, application/json or text/plain",
             )
-        wish = read_wish(call.fields())
-        self.refuse_forbidden(call, admin, wish.jid)
-        if call.form is Form.TEXT and (wish.available or wish.roster):
+        warm_request = read_warm_request(call.fields())
+        self.refuse_forbidden(call, admin, warm_request.jid)
+        if call.form is Form.TEXT and (warm_request.available or warm_request.roster):
             raise Problem("not-acceptable", "text/plain has no room for what presence and fetch bring along")
-        session = await self._warmer.warm(wish)
+        session = await self._warmer.warm(warm_request)
         call.jid = session.jid
         return replies.success(session, call.form)
 
@@ -78,7 +78,7 @@ class WarmEndpoint(AuditedEndpoint):
 class CredentialsEndpoint(AuditedEndpoint):
     """``/credentials``: one-time passwords for clients that log in themselves."""
 
-    def __init__(self, guard: Guard, allows: Allows, warmer: Warmer, lifetime: float, tell: Tell) -> None:
+    def __init__(self, guard: AdminAuthenticator, allows: Allows, warmer: Warmer, lifetime: float, tell: Tell) -> None:
         super().__init__({b"POST": self._post}, guard, allows, tell)
         self._warmer = warmer
         self._lifetime = lifetime

@@ -30,7 +30,7 @@ REQUEST_TIME = 10.0
 """Seconds for a whole request to arrive."""
 IDLE_TIME = 60
 """Seconds for which a connection without a request is kept."""
-MOST_CONNECTIONS = 1000
+MAX_CONNECTIONS = 1000
 
 MALFORMED = Problem("malformed", "this is not a well-formed HTTP request")
 TOO_SLOW = Problem("too-slow", f"the request did not arrive within {REQUEST_TIME:g} seconds")
@@ -223,7 +223,7 @@ class BoundedSite(Site):
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
         """A channel for a new connection; one that is closed at once when there are too many."""
-        if len(self.channels) >= MOST_CONNECTIONS:
+        if len(self.channels) >= MAX_CONNECTIONS:
             return _TooMany()
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         self.channels.add(channel)

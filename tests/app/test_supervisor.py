@@ -1,0 +1,111 @@
+"""`warmside extauth` never dies young."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.support import logging, now
+from warmside.app.supervisor import REMIND_INTERVAL, RETRY_INTERVAL, Supervisor
+from warmside.extauth.authorities import Authority
+
+
+class Yes(Authority):
+    pass
+
+
+class Service:
+    def __init__(self) -> None:
+        self.authority: Any = Yes()
+        self.stopped_within: float | None = None
+
+    async def stop(self, within: float, last: Callable[[], None]) -> None:
+        self.stopped_within = within
+        last()
+
+
+class World:
+    """A service that starts when there is no fault."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.fault: Exception | None = None
+        self.service = Service()
+        self.attempts = 0
+        self.supervisor = Supervisor(self.clock, self.start)
+        self.logged: list[str] = []
+
+    async def start(self) -> Service:
+        self.attempts += 1
+        if self.fault is not None:
+            raise self.fault
+        return self.service
+
+    def complaints(self) -> int:
+        return sum("every question is refused" in line for line in self.logged)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    with logging() as world.logged:
+        yield world
+
+
+def test_a_service_that_starts_answers(world: World) -> None:
+    assert not isinstance(world.supervisor.authority(), Yes)
+    world.supervisor.begin()
+    assert isinstance(world.supervisor.authority(), Yes)
+    assert world.complaints() == 0
+
+
+def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World) -> None:
+    world.fault = ValueError("port taken")
+    world.supervisor.begin()
+    for _ in range(5):
+        refusing = world.supervisor.authority()
+        assert refusing is not None and refusing.auth("u", "h", b"p") is False
+        assert not isinstance(world.supervisor.authority(), Yes)
+        world.clock.advance(RETRY_INTERVAL)
+    world.fault = None
+    world.clock.advance(RETRY_INTERVAL)
+    assert isinstance(world.supervisor.authority(), Yes)
+    assert any("mended" in line for line in world.logged)
+
+
+def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World) -> None:
+    world.fault = ValueError("port taken")
+    world.supervisor.begin()
+    for _ in range(int(REMIND_INTERVAL) - 1):
+        world.clock.advance(RETRY_INTERVAL)
+    assert world.complaints() == 1
+    world.clock.advance(RETRY_INTERVAL)
+    assert world.complaints() == 2
+    world.fault = KeyError()
+    world.clock.advance(RETRY_INTERVAL)
+    assert world.complaints() == 3
+    assert "KeyError" in world.logged[-1]
+
+
+def test_at_the_end_the_service_is_stopped(world: World) -> None:
+    world.supervisor.begin()
+    now(world.supervisor.end(0.5, lambda: None))
+    assert world.service.stopped_within == 0.5
+
+
+def test_when_all_is_over_nobody_answers_so_that_ejabberd_asks_another_copy(world: World) -> None:
+    world.supervisor.begin()
+    asked: list[object] = []
+    now(world.supervisor.end(0.5, lambda: asked.append(world.supervisor.authority())))
+    assert asked == [None]
+
+
+def test_at_the_end_the_trying_ends(world: World) -> None:
+    world.fault = ValueError("x")
+    world.supervisor.begin()
+    now(world.supervisor.end(0.5, lambda: None))
+    attempts = world.attempts
+    world.clock.advance(10)
+    assert world.attempts == attempts
+    assert not world.clock.getDelayedCalls()

@@ -1,0 +1,182 @@
+"""The configuration file: its defaults, and every kind of wrong file."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.real.test_settings import certificate
+from warmside.config.loader import ConfigError, load
+from warmside.config.settings import Config
+
+ADMINS = '[admins]\nfile = "/etc/warmside/admins"\n'
+
+
+def read(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "warmside.toml"
+    path.write_text(text)
+    return load(path)
+
+
+def test_every_key_but_the_admins_has_a_default(tmp_path: Path) -> None:
+    config = read(tmp_path, ADMINS)
+    assert config.http.listen == ("tcp:5281:interface=127.0.0.1",)
+    assert config.bosh.url == "http://127.0.0.1:5282/bosh"
+    assert (config.bosh.timeout, config.bosh.connections) == (10, 8)
+    assert (config.passwords.store, config.passwords.lifetime) == ("sqlite", 30)
+    assert config.extauth.users == "known"
+    assert config.policy.allows("juliet@example.org", "example.org")
+    assert not config.policy.allows("admin@example.org", "example.org")
+    assert (config.log.file, config.log.format, config.insecure) == (None, "text", False)
+
+
+def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
+    sample = (Path(__file__).parents[2] / "etc/warmside.toml").read_text()
+    lines = [line[2:] if line.startswith("# ") and " = " in line else line for line in sample.splitlines()]
+    optional = ("ca_file", "public_url", "users_file", 'file = "/var/log', 'url = "http://127.0.0.1:5283', "program =",
+                'url = "https://example.org/extauth"', "secret_file", "authority", 'listen = "unix:', 'hosts = ["',
+                'users = ["*@example.org"]', 'protected = ["support@*"]')  # fmt: skip
+    tables = ('[host."example.net"]', '[admin."webapp"]')
+    kept = [line for line in lines if not line.startswith(optional) and not any(table in line for table in tables)]
+    shown, default = read(tmp_path, "\n".join(kept)), read(tmp_path, ADMINS)
+    assert shown == default
+
+
+def test_a_host_has_the_common_settings_where_it_has_none_of_its_own(tmp_path: Path) -> None:
+    text = ADMINS + '[bosh]\ntimeout = 3\n[host."Example.ORG"]\nurl = "https://bosh.example.org/"\n'
+    config = read(tmp_path, text)
+    assert config.bosh_for("example.org").url == "https://bosh.example.org/"
+    assert config.bosh_for("example.org").timeout == 3
+    assert config.bosh_for("example.net") == config.bosh
+
+
+def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
+    text = ADMINS + '[policy]\nhosts = ["Example.org"]\nusers = ["*@example.org"]\nprotected = ["boss@*"]\n'
+    policy = read(tmp_path, text).policy
+    assert policy.allows("juliet@example.org", "example.org")
+    assert not policy.allows("juliet@example.net", "example.net")
+    assert not policy.allows("boss@example.org", "example.org")
+    assert policy.allows("admin@example.org", "example.org")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ("", "admins.file", "hash-password"),
+        (ADMINS + "[htp]\n", "htp", "did you mean http?"),
+        (ADMINS + "[http]\nlistn = 1\n", "http.listn = 1", "did you mean http.listen?"),
+        (ADMINS + '[http]\nlisten = "5281"\n', 'http.listen = "5281"', "tcp:5281:interface"),
+        (ADMINS + '[http]\nlisten = "tcp:99999:interface=127.0.0.1"\n', "http.listen", "no port 99999"),
+        (ADMINS + '[http]\nlisten = "tcp:5281"\n', 'http.listen = "tcp:5281"', "insecure = true"),
+        (ADMINS + '[http]\nlisten = "tcp:5281:interface=0.0.0.0"\n', "http.listen", "plain http"),
+        (ADMINS + "[http]\nlisten = []\n", "http.listen = []", "endpoint string"),
+        (ADMINS + "[http]\nlisten = [1]\n", "http.listen = [1]", "list of texts"),
+        (ADMINS + "http = 1\n", "admins.http = 1", "no such key"),
+        ("http = 1\n" + ADMINS, "http = 1", "write [http]"),
+        (ADMINS + '[bosh]\nurl = "ftp://x/"\n', 'bosh.url = "ftp://x/"', "http://127.0.0.1:5282/bosh"),
+        (ADMINS + '[bosh]\nurl = "http://[x/"\n', "bosh.url", "connection manager"),
+        (ADMINS + '[bosh]\nurl = "http://example.org/"\n', "bosh.url", "use https"),
+        (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "No such file"),
+        (ADMINS + '[bosh]\nca_file = "relative"\n', "bosh.ca_file", "absolute"),
+        (ADMINS + "[bosh]\ntimeout = 0\n", "bosh.timeout = 0", "from 0.1 to 300"),
+        (ADMINS + "[bosh]\ntimeout = true\n", "bosh.timeout = true", "number"),
+        (ADMINS + "[bosh]\nconnections = 0\n", "bosh.connections = 0", "from 1 to 1000"),
+        (ADMINS + '[passwords]\nstore = "mysql"\n', 'passwords.store = "mysql"', "sqlite:///PATH"),
+        (ADMINS + '[passwords]\nlifetime = "30"\n', 'passwords.lifetime = "30"', "number"),
+        (ADMINS + '[extauth]\nusers = "all"\n', 'extauth.users = "all"', '"known", "none", "any"'),
+        (ADMINS + '[policy]\nhosts = ["a b"]\n', 'policy.hosts = "a b"', "domain name"),
+        (ADMINS + '[policy]\nusers = ["juliet"]\n', 'policy.users = "juliet"', "LOCAL@HOST"),
+        (ADMINS + '[log]\nformat = "xml"\n', 'log.format = "xml"', '"text", "json"'),
+        (ADMINS + '[host."a b"]\ntimeout = 1\n', 'host."a b"', "domain name"),
+        (ADMINS + '[host."example.org"]\nspeed = 1\n', "host.example.org.speed", "no such key"),
+        ("insecure = 1\n" + ADMINS, "insecure = 1", "true or false"),
+        (ADMINS + '[extauth]\nprogram = "/bin/x"\n', 'extauth.program = "/bin/x"', "no file that can be executed"),
+        (ADMINS + '[extauth]\nprogram = "cat"\n', "extauth.program", "absolute path"),
+        (ADMINS + "[extauth]\nprogram = '/bin/cat \"x'\n", "extauth.program", "no command line"),
+        (ADMINS + "[extauth]\nprogram_copies = 0\n", "extauth.program_copies = 0", "from 1 to 100"),
+        (ADMINS + '[extauth]\nprogram = "/bin/cat"\nurl = "http://127.0.0.1/"\n', "extauth.url", "program is set, too"),
+        (ADMINS + '[extauth]\nurl = "http://example.org/x"\n', "extauth.url", "plain http"),
+        (ADMINS + '[extauth]\nurl = "http://u:p@127.0.0.1/x"\n', "extauth.url = ", "user name or password"),
+        (ADMINS + '[extauth]\nsecret_file = "/x"\n', "extauth.secret_file", "extauth.url, which is not set"),
+        (ADMINS + '[extauth]\nlisten = "tcp:5283"\n', 'extauth.listen = "tcp:5283"', "must not leave this machine"),
+        (ADMINS + '[extauth]\nlisten = "systemd:domain=INET:index=0"\n', "extauth.listen", "systemd:domain=UNIX"),
+        (ADMINS + '[extauth]\nlisten = ["ssl:1:interface=127.0.0.1"]\n', "extauth.listen", "unix:PATH"),
+        ("insecure = true\n" + ADMINS + '[extauth]\nlisten = "tcp:1"\n', "extauth.listen", "leave this machine"),
+        (
+            ADMINS + '[http]\ntrusted_proxies = ["example.org"]\n',
+            'http.trusted_proxies = "example.org"',
+            "IP addresses",
+        ),
+        (ADMINS + 'accounts = ["boss@example.org/x"]\n', 'admins.accounts = "boss@example.org/x"', "bare JIDs"),
+        ('[admins]\naccounts = ["a@b"]\n[admin."c@b"]\n', 'admin."c@b"', "not one of admins.accounts"),
+        (ADMINS + '[admin."web"]\nhots = []\n', "admin.web.hots", "did you mean admin.web.hosts?"),
+        ("[admins\n", "not TOML", "line 1"),
+    ],
+)
+def test_a_wrong_file_ends_in_one_message_that_names_the_key(tmp_path: Path, text: str, key: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        read(tmp_path, text)
+    message = str(wrong.value)
+    assert message.startswith(f"{tmp_path}/warmside.toml: ")
+    assert key in message
+    assert hint in message
+    assert "\n" not in message
+
+
+def test_an_admin_may_be_narrowed_and_never_widened(tmp_path: Path) -> None:
+    text = ADMINS + 'accounts = ["Boss@example.org"]\n[policy]\nhosts = ["example.org", "example.net"]\n'
+    text += '[admin."web"]\nhosts = ["example.org", "example.com"]\nusers = ["*@example.*"]\nprotected = ["romeo@*"]\n'
+    text += '[admin."BOSS@example.org"]\nhosts = ["example.net"]\n'
+    config = read(tmp_path, text)
+    assert config.allows("web", "juliet@example.org", "example.org")
+    assert not config.allows("web", "juliet@example.net", "example.net")
+    assert not config.allows("web", "juliet@example.com", "example.com")
+    assert not config.allows("web", "romeo@example.org", "example.org")
+    assert not config.allows("web", "admin@example.org", "example.org")
+    assert config.allows("other", "romeo@example.org", "example.org")
+    assert config.allows("boss@example.org", "juliet@example.net", "example.net")
+    assert not config.allows("boss@example.org", "juliet@example.org", "example.org")
+    assert not config.allows("other", "boss@example.org", "example.org")
+
+
+def test_the_managers_are_those_of_the_hosts_that_may_be_warmed(tmp_path: Path) -> None:
+    hosts = '[host."example.net"]\nurl = "http://127.0.0.1:1/"\n[host."example.org"]\nurl = "http://127.0.0.1:2/"\n'
+    urls = [manager.url for manager in read(tmp_path, ADMINS + hosts).managers()]
+    assert urls == ["http://127.0.0.1:5282/bosh", "http://127.0.0.1:1/", "http://127.0.0.1:2/"]
+    only = read(tmp_path, ADMINS + '[policy]\nhosts = ["example.org"]\n' + hosts).managers()
+    assert [manager.url for manager in only] == ["http://127.0.0.1:2/"]
+
+
+def test_hosts_that_share_a_url_share_its_authority(tmp_path: Path) -> None:
+    own, _ = certificate(tmp_path)
+    with pytest.raises(ConfigError, match="the same url with another ca_file") as wrong:
+        read(tmp_path, ADMINS + f'[host."example.net"]\nca_file = "{own}"\n')
+    assert 'host."example.net".ca_file' in str(wrong.value)
+    other = '[bosh]\nurl = "https://127.0.0.1/"\n[host."example.net"]\nurl = "https://127.0.0.1:1/"\n'
+    other += f'ca_file = "{own}"\n'
+    assert len(read(tmp_path, ADMINS + other).managers()) == 2
+
+
+def test_a_program_is_split_into_words_as_a_shell_would(tmp_path: Path) -> None:
+    program = read(tmp_path, ADMINS + "[extauth]\nprogram = '/bin/cat \"a b\" c'\n").extauth.program
+    assert program == ("/bin/cat", "a b", "c")
+
+
+def test_relays_may_listen_on_sockets_of_this_machine(tmp_path: Path) -> None:
+    listen = '["unix:/run/warmside/x.sock", "tcp:5283:interface=127.0.0.1", "systemd:domain=UNIX:index=0"]'
+    assert len(read(tmp_path, ADMINS + f"[extauth]\nlisten = {listen}\n").extauth.listen) == 3
+
+
+def test_a_store_that_is_not_there_yet_is_named_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not there yet") as wrong:
+        read(tmp_path, ADMINS + '[passwords]\nstore = "redis://:geheim@localhost"\n')
+    assert "geheim" not in str(wrong.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.toml: it can't be read: No such file"):
+        load(tmp_path / "none.toml")
+
+
+def test_insecure_allows_plain_http(tmp_path: Path) -> None:
+    text = "insecure = true\n" + ADMINS + '[http]\nlisten = "tcp:5281"\n[bosh]\nurl = "http://example.org/"\n'
+    assert read(tmp_path, text).insecure

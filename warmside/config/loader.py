@@ -1,0 +1,276 @@
+"""The configuration: one TOML file into frozen dataclasses.
+
+Defaults are here, beside the keys. Whatever is wrong with a file ends in one `ConfigError` that names
+the file, the key and the value and says what would be right; nothing is listened on before.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from cryptography.x509 import load_pem_x509_certificates
+
+from warmside.config import endpoints
+from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
+from warmside.config.tables import ConfigError, Table
+from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
+
+__all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
+
+DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
+
+ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
+STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
+PATTERN = 'a pattern of bare JIDs such as "*@example.org", or "*" for everyone'
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file.
+
+    :raises ConfigError: it can't be read, or something in it is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(path, message=f"it can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(path, message=f"it is not TOML: {error}") from None
+    return _config(Table(path, "", raw))
+
+
+def _config(root: Table) -> Config:
+    insecure = root.flag("insecure", False)
+    http = _http(root.table("http"), insecure)
+    bosh = _bosh(root.table("bosh"), None, insecure)
+    host: dict[str, Bosh] = {}
+    for table in (root.table("host").table(name) for name in root.table("host").names()):
+        name = _host(table)
+        if name in host:
+            raise ConfigError(root.file, key=table.name, message="this host is there twice, in another spelling")
+        host[name] = _bosh(table, bosh, insecure)
+    for name, settings in host.items():
+        for other in (bosh, *host.values()):
+            if other.url == settings.url and other.ca_file != settings.ca_file:
+                message = "another host has the same url with another ca_file: they share its connections"
+                raise ConfigError(root.file, key=f'host."{name}".ca_file', message=message)
+    passwords = _passwords(root.table("passwords"))
+    extauth = _extauth(root.table("extauth"), insecure)
+    admins = _admins(root.table("admins"), root.table("admin"))
+    policy = _policy(root.table("policy"))
+    log = _log(root.table("log"))
+    root.refuse_unknown()
+    return Config(root.file, http, bosh, passwords, extauth, admins, policy, log, insecure, host)
+
+
+def _http(table: Table, insecure: bool) -> Http:
+    listen = table.texts("listen", ("tcp:5281:interface=127.0.0.1",), single=True)
+    if not listen:
+        raise table.error("listen", f"give {ENDPOINT}")
+    for description in listen:
+        try:
+            place = endpoints.examine(description)
+        except ValueError as error:
+            raise table.error("listen", f"{error}; give {ENDPOINT}", description) from None
+        if place.kind == "tcp" and not endpoints.is_loopback(place.interface) and not insecure:
+            raise table.error(
+                "listen",
+                "passwords would cross the network in plain http: add interface=127.0.0.1, "
+                "use ssl:, or set insecure = true if a tunnel protects it",
+                description,
+            )
+    proxies = tuple(_network(table, text) for text in table.texts("trusted_proxies", ()))
+    table.refuse_unknown()
+    return Http(listen, proxies)
+
+
+def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise table.error("trusted_proxies", 'give IP addresses or networks, such as "10.0.0.0/8"', text) from None
+
+
+def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
+    url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
+    _check_url(table, url, 'the address of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
+    ca_file = table.path("ca_file", common.ca_file if common else None)
+    if ca_file is not None:
+        try:
+            certificates = load_pem_x509_certificates(ca_file.read_bytes())
+        except OSError as error:
+            raise table.error("ca_file", f"it can't be read ({error.strerror}); give a PEM file") from None
+        except ValueError:
+            certificates = []
+        if not certificates:
+            raise table.error("ca_file", "there is no certificate in it; give a PEM file")
+    public_url = table.optional_text("public_url", common.public_url if common else None)
+    if public_url is not None and _parts(public_url) is None:
+        raise table.error("public_url", 'give an http or https address, such as "https://example.org/bosh"')
+    timeout = table.number("timeout", common.timeout if common else 10, 0.1, 300)
+    connections = table.integer("connections", common.connections if common else 8, 1, 1000)
+    table.refuse_unknown()
+    return Bosh(url, ca_file, public_url, timeout, connections)
+
+
+def _parts(url: str) -> SplitResult | None:
+    """The parts of an http or https address; ``None`` if it is no such address."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and re.fullmatch(r"[!-~]+", url) else None
+
+
+def _host(table: Table) -> str:
+    name = table.name.partition(".")[2]
+    try:
+        return prepare_host(name)
+    except InvalidJID as error:
+        raise ConfigError(table.file, key=f'host."{name}"', message=str(error)) from None
+
+
+def _passwords(table: Table) -> Passwords:
+    store = table.text("store", "sqlite")
+    if store.startswith(("redis:", "rediss:", "unix:")):
+        raise table.error("store", f"the redis store is not there yet: give {STORE}", store.split(":")[0] + ":…")
+    is_path = store.startswith("sqlite:///") and len(store) > len("sqlite:///")
+    if not is_path and store not in ("sqlite", "sqlite://:memory:"):
+        raise table.error("store", f"give {STORE}")
+    lifetime = table.number("lifetime", 30, 1, 3600)
+    table.refuse_unknown()
+    return Passwords(store, lifetime)
+
+
+def _extauth(table: Table, insecure: bool) -> Extauth:
+    listen = table.texts("listen", (), single=True)
+    for description in listen:
+        _extauth_place(table, description)
+    program = _program(table)
+    copies = table.integer("program_copies", 2, 1, 100)
+    url = table.optional_text("url", None)
+    if url is not None:
+        _check_url(table, url, 'the web application\'s address, such as "https://example.org/extauth"', insecure)
+    secret_file = table.path("secret_file", None)
+    if secret_file is not None and url is None:
+        raise table.error("secret_file", "it is sent to extauth.url, which is not set")
+    authority = table.optional_text("authority", None)
+    chosen = [key for key in ("program", "url", "authority") if table.has(key)]
+    if len(chosen) > 1:
+        raise table.error(chosen[1], f"extauth.{chosen[0]} is set, too: one of them can answer for ordinary passwords")
+    users = table.choice("users", "known", ("known", "none", "any"))
+    users_file = table.path("users_file", None)
+    table.refuse_unknown()
+    return Extauth(listen, program, copies, url, secret_file, authority, users, users_file)
+
+
+def _extauth_place(table: Table, description: str) -> None:
+    right = 'give "unix:PATH", "systemd:domain=UNIX:…", or "tcp:PORT:interface=127.0.0.1"'
+    try:
+        place = endpoints.examine(description)
+    except ValueError as error:
+        raise table.error("listen", f"{error}; {right}", description) from None
+    beyond = place.kind == "tcp" and not endpoints.is_loopback(place.interface)
+    if beyond or place.kind == "tls" or description.startswith("systemd:domain=INET"):
+        raise table.error(
+            "listen", f"passwords are asked for there, so it must not leave this machine: {right}", description
+        )
+
+
+def _program(table: Table) -> tuple[str, ...] | None:
+    text = table.optional_text("program", None)
+    if text is None:
+        return None
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise table.error("program", f"it is no command line: {str(error).lower()}") from None
+    if not words or not words[0].startswith("/"):
+        raise table.error("program", "give the program with its absolute path, and its arguments")
+    if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
+        raise table.error("program", f"{words[0]} is no file that can be executed")
+    return tuple(words)
+
+
+def _check_url(table: Table, url: str, right: str, insecure: bool) -> None:
+    """:raises ConfigError: ``table.url`` is not an address to which passwords may be sent."""
+    parts = _parts(url)
+    if parts is None:
+        raise table.error("url", f"give {right}")
+    if parts.username is not None or parts.password is not None:
+        raise table.error("url", "it must not hold a user name or password", "(not shown)")
+    if parts.scheme == "http" and not endpoints.is_loopback(parts.hostname or "") and not insecure:
+        raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
+
+
+def _admins(table: Table, narrowed: Table) -> Admins:
+    file = table.path("file", None)
+    accounts = set()
+    for text in table.texts("accounts", ()):
+        jid = _bare(text)
+        if jid is None:
+            raise table.error("accounts", "give bare JIDs of ejabberd's accounts, local@host", text)
+        accounts.add(jid)
+    table.refuse_unknown()
+    if file is None and not accounts:
+        raise ConfigError(
+            table.file,
+            key="admins.file",
+            message="nobody could use warmside: give a file with lines NAME:HASH, "
+            "each made with `warmside hash-password NAME`, or set admins.accounts",
+        )
+    policies: dict[str, Policy] = {}
+    for name in narrowed.names():
+        jid = _bare(name)
+        key = jid if jid in accounts else name
+        if file is None and key not in accounts:
+            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is not one of admins.accounts")
+        if key in policies:
+            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is there twice, in another spelling")
+        policies[key] = _policy(narrowed.table(name), protected=())
+    return Admins(file, frozenset(accounts), policies)
+
+
+def _bare(text: str) -> str | None:
+    """A prepared bare JID; ``None`` if the text is none."""
+    try:
+        jid = prepare(text)
+    except InvalidJID:
+        return None
+    return jid.userhost() if jid.resource is None else None
+
+
+def _policy(table: Table, protected: tuple[str, ...] = ("admin@*", "administrator@*", "root@*")) -> Policy:
+    hosts = set()
+    for host in table.texts("hosts", ()):
+        try:
+            hosts.add(prepare_host(host))
+        except InvalidJID as error:
+            raise table.error("hosts", f"{error}; give virtual hosts of ejabberd", host) from None
+    users = _patterns(table, "users", ("*",))
+    patterns = _patterns(table, "protected", protected)
+    table.refuse_unknown()
+    return Policy(frozenset(hosts), users, patterns)
+
+
+def _patterns(table: Table, key: str, default: tuple[str, ...]) -> tuple[Pattern, ...]:
+    patterns = []
+    for text in table.texts(key, default):
+        try:
+            patterns.append(Pattern.parse(text))
+        except InvalidJID as error:
+            raise table.error(key, f"{error}; give {PATTERN}", text) from None
+    return tuple(patterns)
+
+
+def _log(table: Table) -> Log:
+    file = table.path("file", None)
+    form = table.choice("format", "text", ("text", "json"))
+    table.refuse_unknown()
+    return Log(file, form)

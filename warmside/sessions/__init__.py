@@ -1,0 +1,1 @@
+"""Warm sessions: log in, hand over, clean up."""

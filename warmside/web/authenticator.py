@@ -1,0 +1,83 @@
+"""Who may pass: admins, and nobody's foreign page."""
+
+from collections.abc import Callable
+from typing import cast
+from urllib.parse import urlsplit
+
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.web.guard import BasicCredentialFactory
+from twisted.web.server import Request
+
+from warmside.web.admins import AddressedPassword, Admin, IAdmin, Overloaded
+from warmside.web.client_address import Networks
+from warmside.web.endpoint import Call
+from warmside.web.headers import request_header
+from warmside.web.replies import Problem
+
+CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
+PORTS = {"http": 80, "https": 443}
+
+
+class AdminAuthenticator:
+    """Lets only admins pass.
+
+    :param knows: whether there is an admin of a name; no other name is shown in a log.
+    :param trusted: peers whose ``X-Forwarded-For`` is believed.
+    """
+
+    def __init__(self, portal: Portal, knows: Callable[[str], bool], trusted: Networks = ()) -> None:
+        self._portal = portal
+        self._knows = knows
+        self._trusted = trusted
+        self._basic = BasicCredentialFactory(b"warmside")
+
+    def address(self, call: Call) -> str:
+        """The address that a call counts for."""
+        return call.address(self._trusted)
+
+    async def admit(self, call: Call) -> str:
+        """The name of the admin who calls.
+
+        :raises Problem: 403 for a foreign origin, 401 for wrong credentials.
+        :raises TooManyFailures: wrong credentials, too often.
+        """
+        refuse_foreign(call.request)
+        scheme, _, encoded = (call.header("Authorization") or "").partition(" ")
+        try:
+            if scheme.lower() != "basic":
+                raise LoginFailed
+            given = self._basic.decode(encoded.strip().encode("latin-1"), call.request)
+            name = given.username.decode("utf-8", "replace")
+            call.admin = name if self._knows(name) else None
+            credentials = AddressedPassword(given.username, given.password, self.address(call))
+            _, admin, _ = await self._portal.login(credentials, None, IAdmin)
+        except (UnauthorizedLogin, LoginFailed):
+            raise Problem(
+                "unauthorized",
+                "name or password of an admin is missing or wrong",
+                headers={"WWW-Authenticate": CHALLENGE},
+            ) from None
+        except Overloaded:
+            raise Problem("busy", "too many passwords wait to be checked", headers={"Retry-After": "2"}) from None
+        call.admin = cast(Admin, admin).name
+        return call.admin
+
+
+def refuse_foreign(request: Request) -> None:
+    """:raises Problem: 403 if a page of another site sent the request."""
+    if request_header(request, "Sec-Fetch-Site") == "cross-site" or _is_foreign(request):
+        raise Problem("foreign-origin", "a page of another site may not send requests here")
+
+
+def _is_foreign(request: Request) -> bool:
+    origin = request_header(request, "Origin")
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin)
+        default = PORTS.get(parts.scheme)
+        host = urlsplit("//" + (request_header(request, "Host") or ""))
+        return default is None or (parts.hostname, parts.port or default) != (host.hostname, host.port or default)
+    except ValueError:
+        return True
