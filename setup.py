@@ -1,24 +1,40 @@
 """How warmside is packaged; ``pip install .`` is all that an operator needs."""
 
-import re
+import runpy
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "warmside/__init__.py").read_text(), re.M)
-assert VERSION is not None
+VERSION = runpy.run_path(str(HERE / "warmside/__init__.py"))["__version__"]
+SAMPLES = runpy.run_path(str(HERE / "warmside/samples.py"))["find"](HERE / "etc")
+
+
+class BuildWithSamples(build_py):
+    """Put the samples of ``etc/`` into the wheel, where ``warmside sample`` finds them."""
+
+    def run(self) -> None:
+        """Build the packages and add the samples; an editable installation reads ``etc/`` itself."""
+        super().run()
+        if not self.editable_mode:
+            for name, source in SAMPLES.items():
+                target = Path(self.build_lib, "warmside/etc", name)
+                self.mkpath(str(target.parent))
+                self.copy_file(str(source), str(target))
+
 
 setup(
     name="warmside",
-    version=VERSION.group(1),
+    version=VERSION,
     description="Logs the users of a web application in to ejabberd without knowing their passwords",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="warmside contributors",
     license="MIT",
+    license_files=["LICENSE"],
     classifiers=[
         "Framework :: Twisted",
-        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
@@ -42,12 +58,14 @@ setup(
     ],
     package_dir={"": "."},
     package_data={"warmside": ["py.typed"]},
+    cmdclass={"build_py": BuildWithSamples},
     install_requires=[
         "Twisted[tls]>=24.7",
         "treq>=24.9",
         "wokkel>=18.0.0",
         "prometheus-client>=0.20",
         "bcrypt>=4.0",
+        "cachetools>=5.3",
         "cryptography>=42.0",
         "scramp>=1.4.18",
         "hyperlink>=21.0.0",
@@ -56,6 +74,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "coverage>=7.10",
             "django>=5.0",
             "flask>=3.0",
             "hypothesis>=6.100",
@@ -65,7 +84,9 @@ setup(
             "requests>=2.31",
             "ruff>=0.6",
             "schemathesis>=4.0",
+            "setuptools>=70.1",
             "selenium>=4.20",
+            "types-cachetools",
         ],
     },
     entry_points={"console_scripts": ["warmside = warmside.cli:main"]},
