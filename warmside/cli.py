@@ -1,6 +1,6 @@
 """The ``warmside`` command. A subcommand's modules are imported only when it is called.
 
-``relay`` needs so little that even ``argparse`` would be a large part of it: it is looked for first.
+``relay`` is handled before ``argparse`` is imported, because that would be a large part of its memory.
 """
 
 import sys
@@ -18,8 +18,9 @@ EXIT_USAGE = 2
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command.
 
-    :param arguments: those of the command line if ``None``.
-    :returns: the exit status: 0, 1 when the work failed, 2 for bad usage or configuration.
+    :param arguments: the arguments; ``None`` means those of the command line.
+    :returns: the exit status: 0 for success, 1 for failed work, 2 for bad usage or configuration.
+    :raises SystemExit: with 2 for bad usage, with 0 after ``--help`` and ``--version``.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["relay"] and not {"-h", "--help"} & set(given):
@@ -50,23 +51,26 @@ def _parser() -> "argparse.ArgumentParser":
     extauth = commands.add_parser(
         "extauth",
         help="the program for ejabberd's extauth_program",
-        description="Serves HTTP and answers ejabberd's extauth questions on stdin and stdout until stdin ends.",
+        description="Serves HTTP, and answers ejabberd's extauth requests on stdin and stdout until stdin ends.",
     )
     extauth.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
 
     relay = commands.add_parser(
         "relay",
-        help="for ejabberd's extauth_program beside a running daemon",
-        description="Carries ejabberd's extauth questions from stdin to a running daemon, and its answers to stdout.",
+        help="the program for ejabberd's extauth_program beside a running daemon",
+        description="Forwards ejabberd's extauth requests from stdin to a running daemon, and responses to stdout.",
     )
     relay.add_argument(
         "socket", metavar="SOCKET", help="the path of the daemon's extauth.listen, or tcp:PORT on loopback"
     )
 
-    check = commands.add_parser("check", help="not there yet", description="Examines a running set-up. Not there yet.")
-    check.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
-    check.add_argument("jid", metavar="JID", nargs="?")
-    check.set_defaults(run=_not_there)
+    sample = commands.add_parser(
+        "sample",
+        help="print a sample file",
+        description="Prints the sample file NAME, such as warmside.toml. Without NAME, prints the list of names.",
+    )
+    sample.add_argument("name", metavar="NAME", nargs="?")
+    sample.set_defaults(run=_sample)
 
     hash_password = commands.add_parser(
         "hash-password",
@@ -78,12 +82,23 @@ def _parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def _not_there(parsed: "argparse.Namespace") -> int:
-    print("warmside: this command is not there yet in this version", file=sys.stderr)
-    return EXIT_FAILED
+def _sample(parsed: "argparse.Namespace") -> int:
+    """Print a sample as it stands in its file, or the names of all samples."""
+    from warmside import samples
+
+    paths = samples.installed()
+    if parsed.name is None:
+        print(*paths, sep="\n")
+        return 0
+    if parsed.name not in paths:
+        print(f"warmside: no sample {parsed.name!r}: expected one of {', '.join(paths)}", file=sys.stderr)
+        return EXIT_USAGE
+    sys.stdout.buffer.write(paths[parsed.name].read_bytes())
+    return 0
 
 
 def _hash_password(parsed: "argparse.Namespace") -> int:
+    """Print the hash of a password, or a line of the admins file."""
     from warmside.web.passwords import PasswordRefused, hash_line, read_password
 
     try:
@@ -95,7 +110,10 @@ def _hash_password(parsed: "argparse.Namespace") -> int:
 
 
 def _extauth(parser: "argparse.ArgumentParser", given: list[str]) -> int:
-    """Run ``warmside extauth``; a mistyped option in ejabberd's configuration must not end it either."""
+    """Run ``warmside extauth``.
+
+    It stays up after a usage error, too, because ejabberd stops restarting a program that exits at once.
+    """
     from pathlib import Path
 
     usage_fault = None
@@ -103,11 +121,11 @@ def _extauth(parser: "argparse.ArgumentParser", given: list[str]) -> int:
     try:
         config = Path(parser.parse_args(given).config)
     except SystemExit as exit_:
-        # argparse has said on stderr what is wrong; --help ends with 0.
+        # argparse has printed the error to stderr; --help exits with 0.
         if not exit_.code:
             raise
         usage_fault = f"its command line is wrong: {' '.join(given)}"
-    # stdout carries answers and nothing else from here on, whatever is imported or printed.
+    # From here on stdout carries only extauth responses; prints of other code go to stderr.
     from warmside.app.stdio import take_over
 
     streams = take_over()

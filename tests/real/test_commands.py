@@ -112,7 +112,7 @@ def test_answers_that_are_not_read_for_a_while_come_whole_and_in_order(folder: F
 
 
 def test_help_and_version_work() -> None:
-    for arguments in (["--help"], ["extauth", "--help"], ["relay", "--help"], ["check", "--help"], ["--version"]):
+    for arguments in (["--help"], ["extauth", "--help"], ["relay", "--help"], ["sample", "--help"], ["--version"]):
         done = run(WARMSIDE, *arguments)
         assert done.returncode == 0 and "warmside" in done.stdout
     assert "hash-password" in run(WARMSIDE, "hash-password", "--help").stdout
@@ -228,11 +228,6 @@ def test_copies_can_not_share_a_unix_socket_and_say_so(folder: Folder) -> None:
     program = Program(folder)
     until(lambda: "can't share this socket" in program.log())
     program.end()
-
-
-def test_commands_that_are_not_there_yet_say_so() -> None:
-    done = run(WARMSIDE, "check")
-    assert done.returncode == 1 and "not there yet" in done.stderr
 
 
 def test_twistd_lists_the_plugin(tmp_path: Path) -> None:
