@@ -1,7 +1,7 @@
-"""An ejabberd of one's own: started in a private folder, as the current user, on free loopback ports.
+"""Run a private ejabberd: in its own folder, as the current user, on free loopback ports.
 
-The quickstart and the tests start theirs with it. Standard library only. It touches neither the
-system's ejabberd nor its configuration, needs no epmd, no cookie and no node name.
+The quickstart and the tests use it. Standard library only. It changes neither the system's ejabberd nor its
+configuration, and needs no epmd, no cookie and no node name.
 """
 
 import glob
@@ -15,32 +15,32 @@ from pathlib import Path
 
 
 class EjabberdFailed(Exception):
-    """ejabberd can't be started, or stopped by itself. The text says why and where its log is."""
+    """ejabberd can't be started, or exited unexpectedly. The text has the reason and the ends of its logs."""
 
 
-_given: set[int] = set()
+_allotted: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now, and that was not given before."""
+    """Return a free TCP port on 127.0.0.1; never the same one twice in a process."""
     while True:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
             port: int = sock.getsockname()[1]
-        if port not in _given:
-            _given.add(port)
+        if port not in _allotted:
+            _allotted.add(port)
             return port
 
 
 def answers(port: int) -> bool:
-    """Whether something on 127.0.0.1 accepts connections on this port."""
+    """Return True if 127.0.0.1 accepts a connection on this port within a second."""
     with socket.socket() as sock:
         sock.settimeout(1)
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def library_folder() -> Path | None:
-    """The folder that holds ``ejabberd-VERSION``, or ``None`` if ejabberd is not installed."""
+    """Return the folder that holds ``ejabberd-VERSION``, or ``None`` if ejabberd is not installed."""
     patterns = ("/usr/lib/*/ejabberd-[0-9]*", "/usr/lib/ejabberd-[0-9]*", "/opt/ejabberd-*/lib/ejabberd-[0-9]*")
     for pattern in patterns:
         for found in sorted(glob.glob(pattern), reverse=True):
@@ -50,7 +50,10 @@ def library_folder() -> Path | None:
 
 
 def version() -> str:
-    """The version of the ejabberd that is installed, such as ``23.01``."""
+    """Return the version of the installed ejabberd, such as ``23.01``.
+
+    :raises EjabberdFailed: ejabberd is not installed.
+    """
     folder = library_folder()
     if folder is None:
         raise EjabberdFailed("ejabberd is not installed")
@@ -58,9 +61,11 @@ def version() -> str:
 
 
 class PrivateEjabberd:
-    """An ejabberd process with its files in ``folder``; ``configuration`` is the text of its ``ejabberd.yml``.
+    """An ejabberd process.
 
-    ``port`` is a port that it will listen on: `start` waits until it answers.
+    :param folder: its files and logs; created if it is missing.
+    :param configuration: the text of its ``ejabberd.yml``.
+    :param port: one of the ports that it listens on; `start` waits for it.
     """
 
     def __init__(self, folder: Path, configuration: str, port: int) -> None:
@@ -73,14 +78,16 @@ class PrivateEjabberd:
 
     @property
     def pid(self) -> int:
-        """The process ID of the Erlang machine."""
+        """The process ID of the Erlang virtual machine."""
         assert self._process is not None
         return self._process.pid
 
     def start(self, *, environ: dict[str, str] | None = None, within: float = 60) -> None:
-        """Start it and wait until it listens.
+        """Start ejabberd and wait until it listens.
 
-        :raises EjabberdFailed: it is not installed, ends by itself, or takes longer than ``within`` seconds.
+        :param environ: the environment; ``None`` means this process's.
+        :param within: maximum of seconds until it listens.
+        :raises EjabberdFailed: it is not installed, exits, or does not listen in time.
         """
         libraries, erl = library_folder(), shutil.which("erl")
         if libraries is None or erl is None:
@@ -107,14 +114,16 @@ class PrivateEjabberd:
         deadline = time.monotonic() + within
         while not answers(self.port):
             if self._process.poll() is not None:
-                raise EjabberdFailed(f"ejabberd ended by itself:\n{self.last_words()}")
+                raise EjabberdFailed(f"ejabberd exited unexpectedly:\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise EjabberdFailed(f"ejabberd does not listen on port {self.port}:\n{self.last_words()}")
+                raise EjabberdFailed(
+                    f"ejabberd does not listen on port {self.port} within {within:g} s:\n{self.log_tail()}"
+                )
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it, and with it the extauth programs that it started; returns when it is gone."""
+        """Stop ejabberd and its extauth programs; kill it after 15 seconds. Return when it has exited."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -125,11 +134,11 @@ class PrivateEjabberd:
             self._process.wait()
 
     def running(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Return True if ejabberd was started and has not exited."""
         return self._process is not None and self._process.poll() is None
 
-    def last_words(self) -> str:
-        """The ends of its logs, for a person who wants to know what went wrong."""
+    def log_tail(self) -> str:
+        """Return the last 15 lines of each of its logs."""
         lines: list[str] = []
         for path in (self.log, self._output):
             if path.exists():

@@ -1,4 +1,4 @@
-// A small chat over Strophe. The session is warm when the page gets it: attach, and be online.
+// A small chat over Strophe. The page attaches to a warm session and is online at once.
 
 const $ = (selector) => document.querySelector(selector);
 const config = await (await fetch("/config")).json();
@@ -6,7 +6,7 @@ if (!config.user) location.replace("/");
 
 const me = `${config.user}@${config.host}`;
 const history = `messages of ${me}`;
-const people = new Map(); // bare JID -> {subscription, online, asks, unread}
+const people = new Map(); // bare JID -> {subscription, online, pending, invited, unread}
 const messages = JSON.parse(sessionStorage.getItem(history) ?? "{}"); // bare JID -> [{mine, text}]
 let chosen = null;
 let leaving = false;
@@ -30,20 +30,20 @@ connection.addHandler((message) => {
 
 connection.addHandler((presence) => {
   const from = presence.getAttribute("from");
-  const who = bare(from);
-  if (who === me) return true;
+  const jid = bare(from);
+  if (jid === me) return true;
   const type = presence.getAttribute("type");
   if (type === "subscribe") {
-    if (person(who).subscription === "to" || person(who).wanted) accept(who);
-    else person(who).asks = true;
-  } else if (type === "unavailable") person(who).online.delete(from);
-  else if (!type) person(who).online.add(from);
+    if (person(jid).subscription === "to" || person(jid).invited) accept(jid);
+    else person(jid).pending = true;
+  } else if (type === "unavailable") person(jid).online.delete(from);
+  else if (!type) person(jid).online.add(from);
   show();
   return true;
 }, null, "presence");
 
 connection.addHandler((iq) => {
-  if (![null, me].includes(iq.getAttribute("from"))) return true; // RFC 6121, 2.1.6: only our own server may say this
+  if (![null, me].includes(iq.getAttribute("from"))) return true; // RFC 6121, 2.1.6: accept roster pushes only from our own account
   connection.send($iq({type: "result", id: iq.getAttribute("id")}));
   for (const item of iq.querySelectorAll("query > item")) {
     const jid = item.getAttribute("jid");
@@ -60,18 +60,18 @@ async function start() {
   const session = await reply.json();
   for (const contact of session.roster) person(contact.jid).subscription = contact.subscription;
   connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-  // What came before the handover: offline messages, contact requests, who is online.
+  // Stanzas from before the handover: offline messages, contact requests, presence of contacts.
   const xml = `<body xmlns="http://jabber.org/protocol/httpbind">${session.stanzas.join("")}</body>`;
   const body = new DOMParser().parseFromString(xml, "text/xml").documentElement;
   connection._dataRecv({getResponse: () => body});
-  connection.flush(); // attach() alone doesn't: Strophe stops polling when it was not connected within 100 ms
+  connection.flush(); // attach() does not start polling if the connection object is older than 100 ms
   show();
 }
 
 function changed(status) {
   if (status === Strophe.Status.ATTACHED) state("online");
   if (status === Strophe.Status.DISCONNECTED && !leaving) {
-    state("connecting again …");
+    state("reconnecting …");
     setTimeout(start, 2000);
   }
 }
@@ -87,7 +87,7 @@ function keep(jid, message) {
 }
 
 function accept(jid) {
-  person(jid).asks = false;
+  person(jid).pending = false;
   connection.send($pres({to: jid, type: "subscribed"}));
   if (!["to", "both"].includes(person(jid).subscription)) connection.send($pres({to: jid, type: "subscribe"}));
   show();
@@ -101,12 +101,12 @@ function show() {
     open.textContent = name(jid);
     open.onclick = () => choose(jid);
     entry.append(open);
-    if (it.asks) {
-      const yes = document.createElement("button");
-      yes.className = "accept";
-      yes.textContent = "Accept";
-      yes.onclick = () => accept(jid);
-      entry.append(yes);
+    if (it.pending) {
+      const button = document.createElement("button");
+      button.className = "accept";
+      button.textContent = "Accept";
+      button.onclick = () => accept(jid);
+      entry.append(button);
     }
     return entry;
   }));
@@ -130,10 +130,10 @@ function choose(jid) {
 
 $("#add").onsubmit = (event) => {
   event.preventDefault();
-  const jid = `${event.target.who.value.toLowerCase()}@${config.host}`;
+  const jid = `${event.target.contact.value.toLowerCase()}@${config.host}`;
   event.target.reset();
   if (jid === me) return;
-  person(jid).wanted = true;
+  person(jid).invited = true;
   connection.send($pres({to: jid, type: "subscribe"}));
   choose(jid);
 };
@@ -155,7 +155,7 @@ $("#logout").onclick = async () => {
   location.replace("/");
 };
 
-// Whoever closes the window is offline at once, so that messages wait for him at the server.
+// Closing the window ends the session at once, so that the server stores later messages.
 window.addEventListener("pagehide", leave);
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 

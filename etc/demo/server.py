@@ -1,8 +1,7 @@
-"""The demo's web application, for looking at and for copying from. Standard library only.
+"""The demo's web application. Standard library only.
 
-What your own application needs is between the two lines below: it knows who is logged in, and asks
-warmside for that user's session. The rest is a login without a password, because this is a demo,
-and static files.
+The part between the two lines below is what an application needs: it gets a session from warmside for its logged-in
+user. The rest is static files and a login, which has no password because this is a demo.
 
     WARMSIDE=http://127.0.0.1:5281 WARMSIDE_PASSWORD=... python3 etc/demo/server.py PORT LIBRARIES
 """
@@ -24,11 +23,14 @@ WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
 LOGIN = f"webapp:{os.environ.get('WARMSIDE_PASSWORD', '')}"
 HOST = os.environ.get("CHAT_HOST", "localhost")
 
-# ------------------------------------------------------------------ what a web developer writes
+# ------------------------------------------------------------------ for your own application
 
 
-def ask_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
-    """Ask warmside for a session (``/warm``) or a one-time password (``/credentials``)."""
+def post_to_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
+    """Request a session (``/warm``) or a one-time password (``/credentials``); return status and JSON.
+
+    The status is 200, or 502 for any failure.
+    """
     request = urllib.request.Request(
         WARMSIDE + path,
         data=json.dumps(fields).encode(),
@@ -42,20 +44,24 @@ def ask_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
         with urllib.request.urlopen(request, timeout=15) as reply:
             return 200, json.load(reply)
     except urllib.error.HTTPError as error:
-        print(f"warmside answered {error.code}: {error.read(1000).decode(errors='replace')}", file=sys.stderr)
+        print(f"warmside: status {error.code}: {error.read(1000).decode(errors='replace')}", file=sys.stderr)
     except OSError as error:
-        print(f"warmside can't be reached: {error}", file=sys.stderr)
-    return 502, {"error": "the chat is not available now"}
+        print(f"warmside: request failed: {error}", file=sys.stderr)
+    return 502, {"error": "the chat is not available; try again later"}
 
 
-def chat_session(user: str | None, **wishes: object) -> tuple[int, dict[str, Any]]:
-    """A session for whoever is logged in here. The JID comes from our own login, and from nowhere else."""
-    return (403, {"error": "log in first"}) if user is None else ask_warmside("/warm", jid=f"{user}@{HOST}", **wishes)
+def chat_session(user: str | None, **fields: object) -> tuple[int, dict[str, Any]]:
+    """Return a session for the logged-in user. The JID comes from the site's own login, never from the browser."""
+    if user is None:
+        return 403, {"error": "log in first"}
+    return post_to_warmside("/warm", jid=f"{user}@{HOST}", **fields)
 
 
 def chat_credentials(user: str | None) -> tuple[int, dict[str, Any]]:
-    """A one-time password, for a browser that logs in by itself over WebSocket."""
-    return (403, {"error": "log in first"}) if user is None else ask_warmside("/credentials", jid=f"{user}@{HOST}")
+    """Return a one-time password for a browser that logs in itself over WebSocket."""
+    if user is None:
+        return 403, {"error": "log in first"}
+    return post_to_warmside("/credentials", jid=f"{user}@{HOST}")
 
 
 # ------------------------------------------------------------------ the rest of the demo
@@ -72,22 +78,22 @@ TYPES = {
     ".wasm": "application/wasm",
 }
 LOGGED_IN: dict[str, str] = {}
-MOST_LOGGED_IN = 10_000
+MAX_LOGGED_IN = 10_000
 
 
 class Demo(BaseHTTPRequestHandler):
-    """The demo's pages, its login, and the two addresses that ask warmside."""
+    """Serve the demo's pages, its login, and the two paths that use warmside."""
 
     protocol_version = "HTTP/1.1"
     timeout = 30
 
     def user(self) -> str | None:
-        """Who is logged in."""
+        """Return the name of the logged-in user, or ``None``."""
         cookie = SimpleCookie(self.headers.get("Cookie", "")).get("demo")
         return LOGGED_IN.get(cookie.value) if cookie else None
 
     def do_GET(self) -> None:
-        """Pages, files, and what Converse.js fetches."""
+        """Serve pages and files, and the session or password for Converse.js."""
         path = self.path.partition("?")[0]
         if path == "/chat-session":
             self.reply(*chat_session(self.user()))
@@ -100,19 +106,19 @@ class Demo(BaseHTTPRequestHandler):
             self.file(path)
 
     def do_POST(self) -> None:
-        """Logging in and out, and a session for Strophe."""
+        """Log in or out, or return a session for Strophe."""
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > 1000:
             self.close_connection = True
-            self.reply(413, {"error": "too long"})
+            self.reply(413, {"error": "body too long: at most 1000 bytes"})
             return
         body = self.rfile.read(int(length))
         origin = self.headers.get("Origin", "")
         if origin and origin.partition("//")[2] != self.headers.get("Host"):
-            self.reply(403, {"error": "a page of another site may not do this"})
+            self.reply(403, {"error": "requests from pages of other sites are rejected"})
         elif self.path == "/login":
             name = re.sub(r"[^a-z0-9]", "", body.decode(errors="replace").lower())[:20]
-            if not name or len(LOGGED_IN) >= MOST_LOGGED_IN:
+            if not name or len(LOGGED_IN) >= MAX_LOGGED_IN:
                 self.reply(400, {"error": "choose a name of letters and digits"})
             else:
                 token = secrets.token_urlsafe()
@@ -128,7 +134,7 @@ class Demo(BaseHTTPRequestHandler):
             self.reply(404, {"error": "not found"})
 
     def file(self, path: str) -> None:
-        """A page, or a file of the demo's or of a client library."""
+        """Send a page, or a file of the demo or of a client library."""
         root = LIBRARIES if path.startswith("/lib/") else HERE
         file = (root / PAGES.get(path, path.removeprefix("/lib/").lstrip("/"))).resolve()
         if not file.is_relative_to(root.resolve()) or not file.is_file() or file.suffix == ".py":
@@ -137,12 +143,12 @@ class Demo(BaseHTTPRequestHandler):
             self.send(200, TYPES.get(file.suffix, "application/octet-stream"), file.read_bytes())
 
     def reply(self, status: int, members: dict[str, Any], cookie: str = "") -> None:
-        """A reply in JSON, which nobody may keep."""
+        """Send JSON that no cache may store."""
         headers = {"Cache-Control": "no-store"} | ({"Set-Cookie": cookie} if cookie else {})
         self.send(status, "application/json", json.dumps(members).encode(), headers)
 
     def send(self, status: int, content_type: str, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """A reply."""
+        """Send a complete response."""
         self.send_response(status)
         for name, value in {"Content-Type": content_type, "Content-Length": str(len(body)), **(headers or {})}.items():
             self.send_header(name, value)
@@ -150,7 +156,7 @@ class Demo(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: addresses of requests are of no interest here."""
+        """Log no requests."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Django: `chat_session` is what brings your users online; the rest stands for your own project.
+"""Django: `chat_session` gets the chat session; the rest stands for your own project.
 
 pip install django requests
 WARMSIDE_PASSWORD=... SECRET_KEY=... python django_app.py runserver --noreload
@@ -31,35 +31,35 @@ settings.configure(
 
 
 def chat_session(request: HttpRequest) -> JsonResponse:
-    """JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is."""
+    """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
     user = request.session.get("user")  # in your project: request.user, if it is_authenticated
     if user is None:
         return answer({"error": "log in first"}, 403)
     try:
         reply = requests.post(
             f"{WARMSIDE}/warm",
-            json={"jid": f"{user}@{CHAT_HOST}"},  # bare: each tab gets a session of its own
+            json={"jid": f"{user}@{CHAT_HOST}"},  # a bare JID: each tab gets its own session
             auth=LOGIN,
             headers={"Accept": "application/json"},
             timeout=15,
         )
     except requests.RequestException:
-        return answer({"error": "the chat is not available now"}, 502)
+        return answer({"error": "the chat is not available; try again later"}, 502)
     if reply.status_code != 200:
-        print(f"warmside answered {reply.status_code}: {reply.text[:500]}", file=sys.stderr)
-        return answer({"error": "the chat is not available now"}, 502)
+        print(f"warmside: status {reply.status_code}: {reply.text[:500]}", file=sys.stderr)
+        return answer({"error": "the chat is not available; try again later"}, 502)
     return answer(reply.json(), 200)
 
 
 def answer(members: dict[str, object], status: int) -> JsonResponse:
-    """JSON that no cache and no proxy keeps."""
+    """Return JSON that no cache may store."""
     return JsonResponse(members, status=status, headers={"Cache-Control": "no-store"})
 
 
 @csrf_exempt
 @require_POST
 def log_in(request: HttpRequest) -> HttpResponse:
-    """Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /."""
+    """Replace this with your own login: it checks no password. A name with @ or / would change the JID."""
     if not re.fullmatch("[a-z0-9.-]{1,40}", request.POST["user"]):
         return answer({"error": "no such user"}, 403)
     request.session["user"] = request.POST["user"]
@@ -69,7 +69,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def log_out(request: HttpRequest) -> HttpResponse:
-    """The page has ended its chat session before it comes here; see session.js."""
+    """Log out. The page ends its chat session before it calls this; see session.js."""
     request.session.flush()
     return redirect("/")
 

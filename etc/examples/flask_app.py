@@ -1,4 +1,4 @@
-"""Flask: `chat_session` is what brings your users online; the login around it stands for your own.
+"""Flask: `chat_session` gets the chat session; the login stands for your own.
 
 pip install flask requests
 WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
@@ -21,7 +21,7 @@ app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
 
 
 def answer(members: dict[str, object], status: int) -> Response:
-    """JSON that no cache and no proxy keeps."""
+    """Return JSON that no cache may store."""
     reply = jsonify(members)
     reply.status_code = status
     reply.headers["Cache-Control"] = "no-store"
@@ -30,29 +30,29 @@ def answer(members: dict[str, object], status: int) -> Response:
 
 @app.route("/chat-session", methods=["GET", "POST"])
 def chat_session() -> Response:
-    """JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is."""
+    """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
     user = session.get("user")
     if user is None:
         return answer({"error": "log in first"}, 403)
     try:
         reply = requests.post(
             f"{WARMSIDE}/warm",
-            json={"jid": f"{user}@{CHAT_HOST}"},  # bare: each tab gets a session of its own
+            json={"jid": f"{user}@{CHAT_HOST}"},  # a bare JID: each tab gets its own session
             auth=LOGIN,
             headers={"Accept": "application/json"},
             timeout=15,
         )
     except requests.RequestException:
-        return answer({"error": "the chat is not available now"}, 502)
+        return answer({"error": "the chat is not available; try again later"}, 502)
     if reply.status_code != 200:
-        app.logger.error("warmside answered %s: %s", reply.status_code, reply.text[:500])
-        return answer({"error": "the chat is not available now"}, 502)
+        app.logger.error("warmside: status %s: %s", reply.status_code, reply.text[:500])
+        return answer({"error": "the chat is not available; try again later"}, 502)
     return answer(reply.json(), 200)
 
 
 @app.post("/login")
 def log_in() -> AnyResponse:
-    """Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /."""
+    """Replace this with your own login: it checks no password. A name with @ or / would change the JID."""
     if not re.fullmatch("[a-z0-9.-]{1,40}", request.form["user"]):
         return answer({"error": "no such user"}, 403)
     session["user"] = request.form["user"]
@@ -61,6 +61,6 @@ def log_in() -> AnyResponse:
 
 @app.post("/logout")
 def log_out() -> AnyResponse:
-    """The page has ended its chat session before it comes here; see session.js."""
+    """Log out. The page ends its chat session before it calls this; see session.js."""
     session.clear()
     return redirect("/static/page.html", 303)

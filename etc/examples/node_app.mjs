@@ -1,4 +1,4 @@
-// Node: `chatSession` is what brings your users online; the login around it stands for your own.
+// Node: `chatSession` gets the chat session; the login stands for your own.
 // Node 18 or newer, no packages.
 //
 //     WARMSIDE_PASSWORD=... PORT=3000 node node_app.mjs
@@ -9,7 +9,7 @@ import {createServer} from "node:http";
 const {WARMSIDE = "http://127.0.0.1:5281", WARMSIDE_PASSWORD, CHAT_HOST = "example.org", PORT = "3000"} = process.env;
 const users = new Map(); // session cookie -> user
 
-// JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is.
+// Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser.
 async function chatSession(user) {
   if (!user) return [403, {error: "log in first"}];
   try {
@@ -20,15 +20,15 @@ async function chatSession(user) {
         Accept: "application/json",
         "Content-Type": "application/json",
       },
-      body: JSON.stringify({jid: `${user}@${CHAT_HOST}`}), // bare: each tab gets a session of its own
+      body: JSON.stringify({jid: `${user}@${CHAT_HOST}`}), // a bare JID: each tab gets its own session
       signal: AbortSignal.timeout(15_000),
     });
     if (reply.ok) return [200, await reply.json()];
-    console.error(`warmside answered ${reply.status}: ${(await reply.text()).slice(0, 500)}`);
+    console.error(`warmside: status ${reply.status}: ${(await reply.text()).slice(0, 500)}`);
   } catch (error) {
-    console.error(`warmside can't be reached: ${error.message}`);
+    console.error(`warmside: request failed: ${error.message}`);
   }
-  return [502, {error: "the chat is not available now"}];
+  return [502, {error: "the chat is not available; try again later"}];
 }
 
 createServer(async (request, response) => {
@@ -40,10 +40,10 @@ createServer(async (request, response) => {
   };
   if (path === "/chat-session") return answer(...(await chatSession(users.get(cookie))));
   if (path === "/login" && request.method === "POST") {
-    // Your own login. This one believes everybody.
+    // Replace this with your own login: it checks no password.
     let body = "";
     for await (const part of request) if ((body += part).length > 1000) return request.destroy();
-    // A name goes into a JID, and must have neither @ nor /.
+    // A name with @ or / would change the JID.
     const user = new URLSearchParams(body).get("user");
     if (!/^[a-z0-9.-]{1,40}$/.test(user)) return answer(403, {error: "no such user"});
     const id = randomBytes(32).toString("base64url");
@@ -51,7 +51,7 @@ createServer(async (request, response) => {
     return answer(200, {}, {"Set-Cookie": `id=${id}; HttpOnly; SameSite=Lax; Path=/`});
   }
   if (path === "/logout" && request.method === "POST") {
-    // The page has ended its chat session before it comes here; see session.js.
+    // The page ends its chat session before it calls this; see session.js.
     users.delete(cookie);
     return answer(200, {});
   }

@@ -1,11 +1,11 @@
 <?php
-// PHP: chat_session() is what brings your users online; the login around it stands for your own.
+// PHP: chat_session() gets the chat session; the login stands for your own.
 //
 //     WARMSIDE_PASSWORD=... php -S 127.0.0.1:8000 php_app.php
 
 declare(strict_types=1);
 
-// JID, SID and RID for whoever is logged in here. Nothing that the browser sends has a say in who that is.
+// Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser.
 function chat_session(?string $user): array
 {
     if ($user === null) {
@@ -15,15 +15,15 @@ function chat_session(?string $user): array
     $context = stream_context_create(['http' => [
         'method' => 'POST',
         'header' => "Authorization: Basic $login\r\nAccept: application/json\r\nContent-Type: application/json",
-        // bare: each tab gets a session of its own
+        // a bare JID: each tab gets its own session
         'content' => json_encode(['jid' => $user . '@' . (getenv('CHAT_HOST') ?: 'example.org')]),
         'timeout' => 15,
         'ignore_errors' => true,
     ]]);
     $reply = @file_get_contents((getenv('WARMSIDE') ?: 'http://127.0.0.1:5281') . '/warm', false, $context);
     if ($reply === false || !preg_match('~^HTTP/\S+ 200 ~', $http_response_header[0] ?? '')) {
-        error_log('warmside: ' . ($http_response_header[0] ?? 'it can not be reached') . ' ' . substr((string) $reply, 0, 500));
-        return [502, ['error' => 'the chat is not available now']];
+        error_log('warmside: ' . ($http_response_header[0] ?? 'request failed') . ' ' . substr((string) $reply, 0, 500));
+        return [502, ['error' => 'the chat is not available; try again later']];
     }
     return [200, json_decode($reply, true)];
 }
@@ -36,7 +36,7 @@ $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 if ($path === '/chat-session') {
     [$status, $members] = chat_session($_SESSION['user'] ?? null);
 } elseif ($path === '/login' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // Your own login. This one believes everybody; but a name goes into a JID, and must have neither @ nor /.
+    // Replace this with your own login: it checks no password. A name with @ or / would change the JID.
     if (is_string($_POST['user'] ?? null) && preg_match('~^[a-z0-9.-]{1,40}$~D', $_POST['user'])) {
         session_regenerate_id(true);
         $_SESSION['user'] = $_POST['user'];
@@ -45,7 +45,7 @@ if ($path === '/chat-session') {
         [$status, $members] = [403, ['error' => 'no such user']];
     }
 } elseif ($path === '/logout' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // The page has ended its chat session before it comes here; see session.js.
+    // The page ends its chat session before it calls this; see session.js.
     session_destroy();
     [$status, $members] = [200, []];
 } else {

@@ -1,9 +1,9 @@
-// The browser's side, with Strophe: online at once, the same session after a reload, and no session
-// of the user before. Load strophe.umd.min.js first.
+// The browser's side, with Strophe: online at once, the same session after a reload, and never the session of the
+// previous user. Load strophe.umd.min.js first.
 
 export class ChatSession {
-  // bosh: the address of the connection manager; changed(status, session): told of Strophe's status;
-  // url, method: where your application hands JID, SID and RID out.
+  // bosh: URL of the connection manager. changed(status): called with each status of Strophe's.
+  // url, method: the request that returns JID, SID and RID from your application.
   constructor(bosh, changed, url = "/chat-session", method = "POST") {
     this.url = url;
     this.method = method;
@@ -11,7 +11,7 @@ export class ChatSession {
     this.connection = new Strophe.Connection(bosh, {keepalive: true}); // keeps the session over a reload
   }
 
-  // Go on with this tab's session if it is the user's, or attach to a new one.
+  // Resume this tab's session if it belongs to the user, or attach to a new one.
   async start(user) {
     const changed = (status) => this.changed(status);
     if (sessionStorage.getItem("chat-user") === user) {
@@ -24,7 +24,7 @@ export class ChatSession {
         this.connection.flush();
         return;
       } catch (error) {
-        // There is nothing to go on with: get a new one.
+        // No session to resume: get a new one.
       }
     }
     this.forget();
@@ -33,12 +33,12 @@ export class ChatSession {
     const session = await reply.json();
     sessionStorage.setItem("chat-user", user);
     const {jid, sid, rid} = session;
-    sessionStorage.setItem("strophe-bosh-session", JSON.stringify({jid, sid, rid})); // for a reload before the first request
+    sessionStorage.setItem("strophe-bosh-session", JSON.stringify({jid, sid, rid})); // allows a reload before the first request
     this.connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-    this.connection.flush(); // begins to poll: Strophe has given that up if it was not connected within 100 ms
+    this.connection.flush(); // starts polling; attach() does not if the connection object is older than 100 ms
   }
 
-  // End the chat session, then the application's own.
+  // End the chat session, then the session of the application.
   async logOut() {
     const ended = new Promise((resolve) => (this.changed = (status) => status === Strophe.Status.DISCONNECTED && resolve()));
     this.connection.disconnect("logged out");
