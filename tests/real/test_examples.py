@@ -141,6 +141,6 @@ def test_an_error_is_an_error_and_tells_the_browser_nothing(name: str, server: S
             application.log_in("yorick")
             reply = application.request("POST", "/chat-session", {})
             assert reply.status == 502 and reply.headers["Cache-Control"] == "no-store"
-            assert json.loads(reply.body) == {"error": "the chat is not available now"}
+            assert json.loads(reply.body) == {"error": "the chat is not available; try again later"}
         finally:
             application.close()
