@@ -1,4 +1,4 @@
-"""How warmside is packaged; ``pip install .`` is all that an operator needs."""
+"""Packaging of warmside; ``pip install .`` installs it."""
 
 import runpy
 from pathlib import Path

@@ -88,7 +88,7 @@ def _sample(parsed: "argparse.Namespace") -> int:
 
     paths = samples.installed()
     if parsed.name is None:
-        print(*paths, sep="\n")
+        print("\n".join(paths))
         return 0
     if parsed.name not in paths:
         print(f"warmside: no sample {parsed.name!r}: expected one of {', '.join(paths)}", file=sys.stderr)
