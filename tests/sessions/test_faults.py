@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
 from tests.sessions.fakemanager import MECHANISMS, NOT_AUTHORIZED, Warming, body, every, first, run
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE
@@ -61,6 +64,14 @@ class TestFaults(Warming):
         self.assertEqual(self.fake.seen.count("create"), 2)
 
     @run
+    async def test_rejection_of_a_password_that_was_not_redeemed_is_not_retried(self) -> None:
+        await self.probed()
+        self.fake._sasl_result = lambda bare, password: NOT_AUTHORIZED  # type: ignore[method-assign]
+        error = await self.failure(OneTimeRefused, "authentication")
+        self.assertEqual(error.revocation, RevocationStatus.UNASKED)
+        self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
     async def test_each_invalid_response_has_an_error_that_names_the_step(self) -> None:
         terminate = "type='terminate' condition='{}'"
         html = b"<html><body>502 Bad Gateway</body></html>"
@@ -107,15 +118,24 @@ class TestFaults(Warming):
 
     @run
     async def test_login_that_fails_after_authentication_ends_its_session(self) -> None:
-        await self.probed()
-        wrong = body("<iq xmlns='jabber:client' type='error' id='x'/>")
-        faults: tuple[Any, ...] = (wrong, b"rubbish", (502, {}, b""))
+        faults: tuple[Any, ...] = (b"rubbish", (502, {}, b""))
         for fault in faults:
+            await self.probed()
             self.fake.fault = every("bind", fault)
-            self.make()
-            await self.warmer.probe.ensure_safe("example.org")
-            await self.failure(errors.BoshError)
+            await self.failure(errors.InvalidResponse)
             self.assertEqual(self.fake.alive, {})
+
+    @run
+    async def test_login_without_a_result_of_its_bind_times_out_and_ends_its_session(self) -> None:
+        clock = Clock()
+        self.make(timeout=10.0, clock=clock)
+        await self.probed()
+        self.fake.fault = every("bind", body("<iq xmlns='jabber:client' type='error' id='x'/>"))
+        failing = Deferred.fromCoroutine(self.failure(errors.TimedOut, "resource binding"))
+        await self.until(lambda: "other" in self.fake.seen)
+        clock.advance(9)
+        await failing
+        self.assertEqual(self.fake.alive, {})
 
     @run
     async def test_session_of_another_account_is_not_handed_over(self) -> None:

@@ -122,7 +122,9 @@ def test_least_recently_used_accepted_password_is_dropped_from_memory(
 ) -> None:
     monkeypatch.setattr("warmside.throttle.verified.MAX_REMEMBERED", 2)
     throttle = Throttle(clock, counters, work_at_once)
-    for password in ("a", "b", "a", "c"):
-        accept(throttle, web(password))
+    accept(throttle, web("a"))
+    accept(throttle, web("b"))
+    assert begin(throttle, web("a"))[1].previously_accepted
+    accept(throttle, web("c"))
     known = {each: throttle._verified[b"admin"].known_here(*web(each).parts) for each in "abc"}
     assert known == {"a": True, "b": False, "c": True}
