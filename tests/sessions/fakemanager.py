@@ -43,8 +43,8 @@ NOT_AUTHORIZED = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authori
 Fault = Callable[[str, int], Any]
 """Returns the fault of a request of a kind (create, restart, bind, terminate, other), the n-th of its kind.
 
-``None`` for no fault; "lost before" and "lost after" abort the connection; "never" holds the request;
-bytes replace the body; a tuple replaces status, headers and body.
+``None`` is no fault. "lost before" and "lost after" abort the connection. "never" holds the request.
+Bytes replace the body; a tuple replaces status, headers and body.
 """
 
 

@@ -105,7 +105,7 @@ class TestCleanup(Warming):
 
 
 class TestOutcomes(Warming):
-    """What a login reports to the throttle."""
+    """Outcomes that logins report to the throttle."""
 
     async def counted(self) -> int:
         """Return the failures that are counted for the account."""

@@ -9,10 +9,10 @@ from twisted.internet.task import Clock
 from tests.support import logging, now, work_at_once
 from warmside.store.counters import SQLiteFailureCounters
 from warmside.store.interface import StoreError
-from warmside.throttle.limits import ADMIN_SLOWDOWN, Kind, TooManyFailures
+from warmside.throttle.limits import ADMIN_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
 
-MAX_FAILURES = ADMIN_SLOWDOWN.limit.max_failures
+MAX_FAILURES = ADMIN_LIMIT.limit.max_failures
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def accept(throttle: Throttle, attempt: Attempt) -> None:
 def slow_down(throttle: Throttle, clock: Clock) -> None:
     for number in range(MAX_FAILURES):
         rejection = reject(throttle, web(f"wrong{number}"))
-        clock.advance(ADMIN_SLOWDOWN.min_rejection_time)
+        clock.advance(ADMIN_LIMIT.min_rejection_time)
         now(rejection)
 
 
@@ -69,7 +69,7 @@ def test_repr_of_an_attempt_shows_no_password() -> None:
 
 def test_rejection_of_an_admin_takes_a_minimum_time(throttle: Throttle, clock: Clock) -> None:
     rejection = reject(throttle, web("wrong"))
-    clock.advance(ADMIN_SLOWDOWN.min_rejection_time - 0.01)
+    clock.advance(ADMIN_LIMIT.min_rejection_time - 0.01)
     assert not rejection.called
     clock.advance(0.01)
     now(rejection)
@@ -77,7 +77,7 @@ def test_rejection_of_an_admin_takes_a_minimum_time(throttle: Throttle, clock: C
 
 def test_attempts_of_a_slowed_address_are_limited_until_they_have_an_outcome(throttle: Throttle, clock: Clock) -> None:
     slow_down(throttle, clock)
-    begun = [begin(throttle, web(f"more{number}")) for number in range(ADMIN_SLOWDOWN.max_checks)]
+    begun = [begin(throttle, web(f"more{number}")) for number in range(ADMIN_LIMIT.max_checks)]
     with pytest.raises(TooManyFailures):
         begin(throttle, web("one too many"))
     begun.append(begin(throttle, web("secret", address="192.0.2.2")))

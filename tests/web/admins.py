@@ -1,4 +1,4 @@
-"""What the tests of admins share: a checker with a clock, and an ejabberd of the test's own."""
+"""Helpers of the tests of admins: a checker with a clock and a fake ejabberd."""
 
 import time
 from pathlib import Path
@@ -11,13 +11,13 @@ from twisted.internet.task import Clock
 from tests.support import now, work_at_once
 from warmside.config.reloading import ReloadingFile
 from warmside.store.counters import SQLiteFailureCounters
-from warmside.throttle.limits import ADMIN_SLOWDOWN, EJABBERD_LIMIT, Kind, TooManyFailures
+from warmside.throttle.limits import ADMIN_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle
 from warmside.web.admins import AddressedPassword, AdminChecker, AdminDirectory, read_admins
 from warmside.web.hashing import Bcrypt
 
-MAX_FAILURES, WINDOW = ADMIN_SLOWDOWN.limit.max_failures, ADMIN_SLOWDOWN.limit.window
-MAX_CHECKS, REJECTION_TIME = ADMIN_SLOWDOWN.max_checks, ADMIN_SLOWDOWN.min_rejection_time
+MAX_FAILURES, WINDOW = ADMIN_LIMIT.limit.max_failures, ADMIN_LIMIT.limit.window
+MAX_CHECKS, REJECTION_TIME = ADMIN_LIMIT.max_checks, ADMIN_LIMIT.min_rejection_time
 
 
 def hashed(password: str) -> str:

@@ -201,8 +201,8 @@ def test_unknown_account_is_limited_like_an_account_and_not_checked_by_ejabberd(
     assert accounts.outcome("boss@example.org", "wrong") == "UnauthorizedLogin"
     assert accounts.outcome("nobody@example.org", "wrong") == "UnauthorizedLogin"
     assert accounts.checked == [("boss@example.org", "wrong")]
-    assert now(accounts.counters.count("look nobody@example.org"))[0] == 1
-    assert now(accounts.counters.count("look boss@example.org"))[0] == 0
+    assert now(accounts.counters.count("unknown nobody@example.org"))[0] == 1
+    assert now(accounts.counters.count("unknown boss@example.org"))[0] == 0
     accounts.exhaust_accounts()
     assert accounts.outcome("nobody@example.org", "other", work=0) == "TooManyFailures"
 

@@ -1,4 +1,4 @@
-"""What the parts of this package share: the reactor, a place for slow work, an observer; and the way to a host."""
+"""Parameters that the classes of this package share."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -52,8 +52,8 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Slowdown:
-    """Limit on the rate of rejections of one address. Correct passwords always pass.
+class AddressLimit:
+    """Limit on the rate of rejections of one address. Previously accepted passwords always pass.
 
     :param limit: failures of the address; counted at the rejection.
     :param max_checks: attempts in progress at a time once the limit is reached.
@@ -73,24 +73,24 @@ class Rules:
     :param enforced: counted as a failure before the attempt, which is refused if one of them is reached.
     :param consulted: refuse the attempt if one of them is reached; not counted.
     :param counted: counted at the rejection; refuse nothing.
-    :param slowdown: slows down the rejections of an address.
+    :param per_address: limits the rate of rejections of an address.
     """
 
     purpose: bytes = b""
     enforced: tuple[Limit, ...] = ()
     consulted: tuple[Limit, ...] = ()
     counted: tuple[Limit, ...] = ()
-    slowdown: Slowdown | None = None
+    per_address: AddressLimit | None = None
 
 
 ACCOUNT_LIMIT = Limit("jid {account}", 5, 900.0)
-UNKNOWN_ACCOUNT_LIMIT = Limit("look {account}", ACCOUNT_LIMIT.max_failures, ACCOUNT_LIMIT.window)
+UNKNOWN_ACCOUNT_LIMIT = Limit("unknown {account}", ACCOUNT_LIMIT.max_failures, ACCOUNT_LIMIT.window)
 """Has a key of its own: guesses at a name must not lock out the user of this name."""
 EJABBERD_LIMIT = Limit("ejabberd", 12, 3600.0, reset_by_success=True)
 """All failures since the last accepted login. mod_fail2ban bans at 20, for an hour."""
 EJABBERD_ADDRESS_LIMIT = Limit("ejabberd {address}", 12, 3600.0, reset_by_success=True)
 """The same for the address that is passed on. ejabberd counts for this one if it trusts warmside as a proxy."""
-ADMIN_SLOWDOWN = Slowdown(Limit("admins {address}", 10, 60.0), max_checks=4, min_rejection_time=0.75)
+ADMIN_LIMIT = AddressLimit(Limit("admins {address}", 10, 60.0), max_checks=4, min_rejection_time=0.75)
 
 AT_EJABBERD = (EJABBERD_LIMIT, EJABBERD_ADDRESS_LIMIT)
 
@@ -99,5 +99,5 @@ RULES = {
     Kind.ACCOUNT_ADMIN: Rules(b"user", enforced=(ACCOUNT_LIMIT, *AT_EJABBERD)),
     Kind.UNKNOWN_ACCOUNT: Rules(enforced=(UNKNOWN_ACCOUNT_LIMIT,), consulted=(EJABBERD_LIMIT,)),
     Kind.ONE_TIME: Rules(counted=AT_EJABBERD),
-    Kind.ADMIN: Rules(b"admin", slowdown=ADMIN_SLOWDOWN),
+    Kind.ADMIN: Rules(b"admin", per_address=ADMIN_LIMIT),
 }

@@ -1,4 +1,4 @@
-"""Decides whether a password may be tried now, and takes the outcome. All callers use this interface alone.
+"""Decides if a password may be tried now, and takes the outcome. All callers use this interface alone.
 
 async with throttle.attempt(Attempt(Kind.USER, account, password, address)) as verdict:
     …check the password…
@@ -39,7 +39,7 @@ class Attempt:
 
     @property
     def parts(self) -> tuple[bytes, ...]:
-        """What identifies the acceptance of the password."""
+        """Parts that identify the acceptance of the password."""
         return self.account.encode(), self.password, self.version
 
 
@@ -125,8 +125,8 @@ class Verdict:
         if self._verified is not None:
             await self._verified.forget(*self._attempt.parts)
         await self._throttle.accounts.rejected(self._rules, self._attempt.account, self._attempt.address)
-        if self._rules.slowdown is not None:
-            await self._throttle.addresses.rejected(self._rules.slowdown, self._address_key(), self._since)
+        if self._rules.per_address is not None:
+            await self._throttle.addresses.rejected(self._rules.per_address, self._address_key(), self._since)
 
     def unknown(self) -> None:
         """Report that the password reached a server without a known result. It stays counted as a failure."""
@@ -161,8 +161,8 @@ class Verdict:
             await self._throttle.accounts.not_checked(self._rules, self._attempt.account, self._attempt.address)
 
     async def _enter(self) -> None:
-        if self._rules.slowdown is not None and not self.previously_accepted:
-            await self._throttle.addresses.enter(self._rules.slowdown, self._address_key())
+        if self._rules.per_address is not None and not self.previously_accepted:
+            await self._throttle.addresses.enter(self._rules.per_address, self._address_key())
             self._checking = True
         try:
             await self._throttle.accounts.enter(
@@ -183,5 +183,5 @@ class Verdict:
             self._throttle.addresses.leave(self._address_key())
 
     def _address_key(self) -> str:
-        assert self._rules.slowdown is not None
-        return self._rules.slowdown.limit.key_for(self._attempt.account, self._attempt.address)
+        assert self._rules.per_address is not None
+        return self._rules.per_address.limit.key_for(self._attempt.account, self._attempt.address)

@@ -1,7 +1,7 @@
 """Previously accepted passwords, which no limit on failures refuses.
 
 A process keeps keyed digests of them in memory. The store has slow digests (scrypt) for the other
-processes; they are computed when a password is first accepted, and when a limit would refuse it.
+processes. They are computed when a password is first accepted, and when a limit would refuse it.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class VerifiedPasswords:
 
     async def _shared_key(self, parts: tuple[bytes, ...]) -> str:
         digest = await self._run_work(lambda: hashlib.scrypt(_joined(parts), salt=self._salt, n=2048, r=8, p=1))
-        return f"right {digest.hex()}"
+        return f"verified {digest.hex()}"
 
 
 def _joined(parts: tuple[bytes, ...]) -> bytes:

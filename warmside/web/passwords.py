@@ -37,8 +37,8 @@ def read_password() -> str:
 def hash_line(password: str, name: str | None) -> str:
     """Return the bcrypt hash of a password, or the line ``NAME:HASH`` if there is a name.
 
-    :raises PasswordRefused: the password is empty, has over 72 bytes, a control character or the prefix of a
-        one-time password; or the name is empty, has a colon, a control character, or # or space at an end.
+    :raises PasswordRefused: the password is empty, has over 72 bytes, a control character, or the prefix of a
+        one-time password. Or the name is empty, has a colon, a control character, or # or space at an end.
     """
     encoded = password.encode("utf-8", "surrogateescape")
     if not encoded:
