@@ -1,4 +1,4 @@
-"""Who may do what, and what guessing comes to, against a real ejabberd that bans."""
+"""Rights of admins, and limits on guesses, with a real ejabberd that bans."""
 
 import json
 import random
@@ -24,7 +24,7 @@ users = ["guest*@*"]
 
 @pytest.fixture(scope="module")
 def banning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose ejabberd bans loopback after 20 failures, with an account of its own as an admin."""
+    """A server whose ejabberd bans loopback after 20 failures, and an admin that is an account of ejabberd."""
     running = Server(tmp_path_factory.mktemp("access"), STOCK_FAIL2BAN, toml=NARROWED)
     sample = running.toml.read_text()
     running.toml.write_text(exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["Boss@Example.org"]\n')))
@@ -38,12 +38,12 @@ def banning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def post(server: Server, path: str, name: str, password: str, **fields: object) -> Reply:
-    """A POST with JSON."""
+    """Send a POST request with JSON."""
     headers = {"Authorization": basic(name, password), "Content-Type": "application/json", "Accept": "application/json"}
     return server.request("POST", path, json.dumps(fields).encode(), headers)
 
 
-def test_an_account_of_ejabberds_is_an_admin_with_its_own_password(banning: Server) -> None:
+def test_account_admin_authenticates_with_its_password_at_ejabberd(banning: Server) -> None:
     for name in ("boss@example.org", "BOSS@example.org"):
         reply = post(banning, "/warm", name, "right", jid="juliet@example.org")
         assert reply.status == 200, reply.body
@@ -52,14 +52,14 @@ def test_an_account_of_ejabberds_is_an_admin_with_its_own_password(banning: Serv
     assert 'admin="boss@example.org"' in banning.output()
 
 
-def test_an_admins_account_is_never_warmed(banning: Server) -> None:
+def test_account_of_an_admin_is_never_warmed(banning: Server) -> None:
     for path in ("/warm", "/credentials"):
         for name, password in ((ADMIN, "correct horse"), ("boss@example.org", "right")):
             reply = post(banning, path, name, password, jid="boss@example.org")
             assert (reply.status, reply.json()["type"]) == (403, "urn:warmside:policy")
 
 
-def test_an_admin_may_be_narrowed(banning: Server) -> None:
+def test_admin_may_be_restricted_to_hosts_and_users(banning: Server) -> None:
     statuses = [
         post(banning, "/credentials", "narrow", "correct horse", jid=jid).status
         for jid in ("guest1@example.org", "juliet@example.org", "guest1@example.net")
@@ -67,7 +67,7 @@ def test_an_admin_may_be_narrowed(banning: Server) -> None:
     assert statuses == [200, 403, 403]
 
 
-def test_a_credential_logs_in_once(banning: Server) -> None:
+def test_credential_logs_in_once(banning: Server) -> None:
     reply = post(banning, "/credentials", ADMIN, "correct horse", jid="rosaline@example.org/phone")
     given = reply.json()
     assert reply.status == 200 and given["jid"] == "rosaline@example.org/phone" and given["expires_in"] == 30
@@ -79,7 +79,7 @@ def test_a_credential_logs_in_once(banning: Server) -> None:
     assert given["password"] not in banning.output()
 
 
-def test_a_credential_that_nobody_received_is_revoked(banning: Server) -> None:
+def test_credential_that_was_not_delivered_is_revoked(banning: Server) -> None:
     body = json.dumps({"jid": "nobody@example.org"}).encode()
     head = (
         f"POST /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\n"
@@ -89,16 +89,16 @@ def test_a_credential_that_nobody_received_is_revoked(banning: Server) -> None:
         with socket.create_connection(("127.0.0.1", banning.port)) as caller:
             caller.sendall(head.encode() + body)
             time.sleep(0.05)
-            # The reply is on its way to a caller who is gone: he resets the connection without having read it.
+            # The caller resets the connection without having read the response.
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     until(lambda: len(re.findall(r'"POST /credentials".* jid="nobody@', banning.output())) == 10)
     database = sqlite3.connect(banning.store)
     count = "SELECT count(*) FROM passwords WHERE jid = 'nobody@example.org'"
-    until(lambda: database.execute(count).fetchone() == (0,), within=10)  # they would expire after 30
+    until(lambda: database.execute(count).fetchone() == (0,), within=10)  # seconds; they expire after 30
     database.close()
 
 
-def test_guessing_users_passwords_never_gets_warmside_banned(banning: Server) -> None:
+def test_guesses_at_users_passwords_never_ban_warmside(banning: Server) -> None:
     assert banning.warm(jid="paris@example.org", password="county").status == 200
     assert banning.warm(jid="juliet@example.org").status == 200
     seen: Counter[int] = Counter()
@@ -110,12 +110,12 @@ def test_guessing_users_passwords_never_gets_warmside_banned(banning: Server) ->
             assert int(reply.headers["Retry-After"]) >= 1
             assert reply.json()["type"] == "urn:warmside:too-many-failures"
     assert set(seen) == {403, 429} and 5 <= seen[403] <= 12
-    # What was right before passes, in every copy, and so does whoever needs no password.
+    # Previously accepted passwords and one-time passwords pass, in every process.
     assert [banning.warm(jid="paris@example.org", password="county").status for _ in range(4)] == [200] * 4
     assert [banning.warm(jid=f"guest{number}@example.org").status for number in range(8)] == [200] * 8
 
 
-def test_guessing_an_admin_accounts_password_never_gets_warmside_banned(banning: Server) -> None:
+def test_guesses_at_an_account_admins_password_never_ban_warmside(banning: Server) -> None:
     seen = set()
     for number in range(25):
         seen.add(post(banning, "/warm", "boss@example.org", f"wrong{number}", jid="juliet@example.org").status)

@@ -1,58 +1,71 @@
 """How many wrong passwords may reach ejabberd."""
 
+from typing import Any
+
 import pytest
 from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
 from warmside.store.counters import SQLiteFailureCounters
-from warmside.throttle.accounts import (
-    MAX_IN_ALL,
-    MAX_PER_JID,
-    WINDOW_IN_ALL,
-    WINDOW_PER_JID,
-    AccountThrottle,
-    TooManyFailures,
-)
-from warmside.throttle.verified import VerifiedPasswords
+from warmside.throttle.limits import ACCOUNT_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
+from warmside.throttle.throttle import Attempt, Throttle
 
 BANNED_AT = 20
 """mod_fail2ban's default."""
+MAX_PER_ACCOUNT, MAX_IN_ALL = ACCOUNT_LIMIT.max_failures, EJABBERD_LIMIT.max_failures
 
 
 class Ejabberd:
-    """Counts as mod_fail2ban does: failures in a row."""
+    """An ejabberd that counts as mod_fail2ban does, failures in a row, behind the throttle of one process."""
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.counts = SQLiteFailureCounters(None, self.clock.seconds)
-        self.gate = self.copy()
+        self.counters = SQLiteFailureCounters(None, self.clock.seconds)
         self.failures = 0
         self.most_failures = 0
         self.last_failure = 0.0
-        self.asked = 0
+        self.checks = 0
+        self.begun: list[Any] = []
+        self.restart()
 
-    def copy(self) -> AccountThrottle:
-        """The gate of another process."""
-        return AccountThrottle(self.counts, VerifiedPasswords(self.counts, b"user", work_at_once))
+    def restart(self) -> None:
+        """Replace the throttle by another process's."""
+        self.throttle = Throttle(self.clock, self.counters, work_at_once)
 
-    def log_in(self, name: str, password: str = "wrong", address: str | None = None) -> bool:
-        """An attempt; whether it was let through."""
-        bare = f"{name}@example.org"
+    def begin(self, name: str, password: str = "wrong", address: str | None = None) -> None:
+        """Begin an attempt that does not end."""
+        attempt = Attempt(Kind.USER, f"{name}@example.org", password.encode(), address)
+        context = self.throttle.attempt(attempt)
+        now(context.__aenter__())
+        self.begun.append(context)
+
+    def end(self, outcome: str, name: str, kind: Kind = Kind.USER, password: str = "wrong", address: str = "") -> None:
+        """Make a whole attempt with an outcome; with none if it is empty."""
+
+        async def attempt() -> None:
+            given = Attempt(kind, f"{name}@example.org", password.encode(), address or None)
+            async with self.throttle.attempt(given) as verdict:
+                if outcome:
+                    await getattr(verdict, outcome)()
+
+        now(attempt())
+
+    def log_in(self, name: str, password: str = "wrong", address: str = "") -> bool:
+        """Make an attempt. Return True if the password was checked."""
+        correct = password == "right"
         try:
-            now(self.gate.enter(bare, password, address))
+            self.end("accepted" if correct else "rejected", name, password=password, address=address)
         except TooManyFailures as error:
-            return not 1 <= error.retry_after <= WINDOW_IN_ALL
-        self.asked += 1
-        if password == "right":
+            return not 1 <= error.retry_after <= EJABBERD_LIMIT.window
+        self.checks += 1
+        if correct:
             self.failures = 0
-            now(self.gate.accepted(bare, password, address))
-        else:
-            if self.clock.seconds() - self.last_failure >= WINDOW_IN_ALL:
-                self.failures = 0
-            self.last_failure = self.clock.seconds()
-            self.failures += 1
-            self.most_failures = max(self.failures, self.most_failures)
-            now(self.gate.refused(bare, password, address))
+            return True
+        if self.clock.seconds() - self.last_failure >= EJABBERD_LIMIT.window:
+            self.failures = 0
+        self.last_failure = self.clock.seconds()
+        self.failures += 1
+        self.most_failures = max(self.failures, self.most_failures)
         return True
 
 
@@ -61,49 +74,48 @@ def ejabberd() -> Ejabberd:
     return Ejabberd()
 
 
-def test_the_failures_of_one_jid_are_bounded(ejabberd: Ejabberd) -> None:
-    assert [ejabberd.log_in("juliet") for _ in range(MAX_PER_JID + 2)] == [True] * MAX_PER_JID + [False] * 2
+def test_failures_of_one_account_are_limited(ejabberd: Ejabberd) -> None:
+    checked = [ejabberd.log_in("juliet") for _ in range(MAX_PER_ACCOUNT + 2)]
+    assert checked == [True] * MAX_PER_ACCOUNT + [False] * 2
     assert ejabberd.log_in("romeo")
-    ejabberd.clock.advance(WINDOW_PER_JID)
+    ejabberd.clock.advance(ACCOUNT_LIMIT.window)
     assert ejabberd.log_in("juliet")
 
 
-def test_failures_in_all_stay_below_what_bans(ejabberd: Ejabberd) -> None:
+def test_failures_in_all_stay_below_a_ban(ejabberd: Ejabberd) -> None:
     for number in range(100):
         ejabberd.log_in(f"user{number}")
         ejabberd.clock.advance(60)
     assert ejabberd.most_failures == MAX_IN_ALL < BANNED_AT
 
 
-def test_failures_whose_windows_overlap_never_add_up_to_a_ban(ejabberd: Ejabberd) -> None:
-    let_through = 0
+def test_failures_in_overlapping_windows_stay_below_a_ban(ejabberd: Ejabberd) -> None:
+    checked = 0
     for number in range(200):
-        let_through += ejabberd.log_in(f"user{number}")
-        ejabberd.clock.advance(WINDOW_IN_ALL * 0.9)
+        checked += ejabberd.log_in(f"user{number}")
+        ejabberd.clock.advance(EJABBERD_LIMIT.window * 0.9)
     assert ejabberd.most_failures == MAX_IN_ALL < BANNED_AT
-    assert let_through > 2 * MAX_IN_ALL
+    assert checked > 2 * MAX_IN_ALL
 
 
-def test_attempts_at_the_same_time_do_not_pass_together(ejabberd: Ejabberd) -> None:
-    entered = 0
+def test_simultaneous_attempts_do_not_exceed_a_limit(ejabberd: Ejabberd) -> None:
     for number in range(50):
         try:
-            now(ejabberd.gate.enter(f"user{number}@example.org", "wrong", None))
-            entered += 1
+            ejabberd.begin(f"user{number}")
         except TooManyFailures:
             pass
-    assert entered == MAX_IN_ALL
+    assert len(ejabberd.begun) == MAX_IN_ALL
 
 
-def test_ejabberd_counts_from_zero_after_a_success_and_so_does_this(ejabberd: Ejabberd) -> None:
+def test_success_resets_the_failures_in_all_as_it_does_in_ejabberd(ejabberd: Ejabberd) -> None:
     for number in range(MAX_IN_ALL):
         assert ejabberd.log_in(f"user{number}")
     assert not ejabberd.log_in("another")
-    now(ejabberd.gate.accepted("someone@example.org", None, None))
+    ejabberd.end("accepted", "someone", Kind.ONE_TIME)
     assert ejabberd.log_in("another")
 
 
-def test_a_password_that_was_right_passes_always_until_it_is_wrong(ejabberd: Ejabberd) -> None:
+def test_accepted_password_always_passes_until_it_is_rejected(ejabberd: Ejabberd) -> None:
     assert ejabberd.log_in("juliet", "right")
     for number in range(MAX_IN_ALL):
         ejabberd.log_in(f"user{number}")
@@ -111,86 +123,103 @@ def test_a_password_that_was_right_passes_always_until_it_is_wrong(ejabberd: Eja
     assert ejabberd.log_in("juliet", "right")
     for number in range(MAX_IN_ALL):
         ejabberd.log_in(f"other{number}")
-    now(ejabberd.gate.enter("juliet@example.org", "right", None))
-    now(ejabberd.gate.refused("juliet@example.org", "right", None))
+    ejabberd.end("rejected", "juliet", password="right")
     assert not ejabberd.log_in("juliet", "right")
 
 
-def test_what_was_right_in_one_process_passes_in_all(ejabberd: Ejabberd) -> None:
+def test_password_that_one_process_accepted_passes_in_all(ejabberd: Ejabberd) -> None:
     assert ejabberd.log_in("juliet", "right")
-    ejabberd.gate = ejabberd.copy()
+    ejabberd.restart()
     for number in range(MAX_IN_ALL):
         ejabberd.log_in(f"user{number}")
-    assert not ejabberd.log_in("juliet", "another") and ejabberd.log_in("juliet", "right")
-    assert "right" not in str(ejabberd.counts._database.execute("SELECT substr(key, 7) FROM counts").fetchall())
+    assert not ejabberd.log_in("juliet", "another")
+    assert ejabberd.log_in("juliet", "right")
+    assert "right" not in str(ejabberd.counters._database.execute("SELECT substr(key, 10) FROM counts").fetchall())
 
 
-def test_an_address_that_is_passed_on_is_counted_for_itself_too(ejabberd: Ejabberd) -> None:
+def test_address_that_is_passed_on_has_a_limit_of_its_own(ejabberd: Ejabberd) -> None:
     for number in range(MAX_IN_ALL):
         assert ejabberd.log_in(f"user{number}", address="192.0.2.1")
     assert ejabberd.log_in("juliet", "right", address="192.0.2.2") is False
-    now(ejabberd.gate.accepted("someone@example.org", None, "192.0.2.2"))
+    ejabberd.end("accepted", "someone", Kind.ONE_TIME, address="192.0.2.2")
     assert ejabberd.log_in("juliet", "right", address="192.0.2.2")
     assert not ejabberd.log_in("juliet", "wrong", address="192.0.2.1")
 
 
-def test_a_password_that_another_process_took_for_right_passes_once_when_it_is_wrong_by_now(ejabberd: Ejabberd) -> None:
+def test_password_that_another_process_accepted_passes_once_if_it_is_wrong_now(ejabberd: Ejabberd) -> None:
     assert ejabberd.log_in("juliet", "right")
-    ejabberd.gate = ejabberd.copy()
+    ejabberd.restart()
     for number in range(MAX_IN_ALL):
         ejabberd.log_in(f"user{number}")
-    let_through = 0
+    checked = 0
     for _ in range(10):
         try:
-            now(ejabberd.gate.enter("juliet@example.org", "right", None))
+            ejabberd.end("rejected", "juliet", password="right")
         except TooManyFailures:
             continue
-        let_through += 1
-        now(ejabberd.gate.refused("juliet@example.org", "right", None))
-    assert let_through == 1
+        checked += 1
+    assert checked == 1
 
 
-def test_who_looks_like_an_account_does_not_lock_the_user_of_this_name_out(ejabberd: Ejabberd) -> None:
-    for _ in range(MAX_PER_JID):
-        now(ejabberd.gate.look("juliet@example.org"))
+def test_unknown_account_does_not_lock_out_the_user_of_this_name(ejabberd: Ejabberd) -> None:
+    for _ in range(MAX_PER_ACCOUNT):
+        ejabberd.end("rejected", "juliet", Kind.UNKNOWN_ACCOUNT)
     assert ejabberd.log_in("juliet")
 
 
-def test_logins_with_an_address_say_nothing_of_warmsides_own(ejabberd: Ejabberd) -> None:
-    """ejabberd may believe the address, or not."""
+def test_success_with_an_address_does_not_reset_the_failures_of_warmsides_own(ejabberd: Ejabberd) -> None:
+    """ejabberd may trust the address, or not."""
     for number in range(MAX_IN_ALL):
         assert ejabberd.log_in(f"user{number}")
-    now(ejabberd.gate.accepted("someone@example.org", None, "192.0.2.1"))
+    ejabberd.end("accepted", "someone", Kind.ONE_TIME, address="192.0.2.1")
     assert not ejabberd.log_in("another")
-    now(ejabberd.gate.accepted("someone@example.org", None, None))
+    ejabberd.end("accepted", "someone", Kind.ONE_TIME)
     assert ejabberd.log_in("another")
 
 
-def test_a_refused_one_time_password_counts_but_is_never_held_up(ejabberd: Ejabberd) -> None:
+def test_rejected_one_time_password_is_counted_and_never_limited(ejabberd: Ejabberd) -> None:
     for number in range(MAX_IN_ALL + 5):
-        now(ejabberd.gate.refused(f"user{number}@example.org", None, None))
+        ejabberd.end("rejected", f"user{number}", Kind.ONE_TIME)
     assert not ejabberd.log_in("juliet")
 
 
-def test_what_never_reached_ejabberd_is_not_counted(ejabberd: Ejabberd) -> None:
+def test_password_that_reached_no_server_is_not_counted(ejabberd: Ejabberd) -> None:
     for _ in range(50):
-        now(ejabberd.gate.enter("juliet@example.org", "wrong", "192.0.2.1"))
-        now(ejabberd.gate.never_asked("juliet@example.org", "192.0.2.1"))
+        ejabberd.end("", "juliet", address="192.0.2.1")
     assert ejabberd.log_in("juliet")
 
 
-def test_a_name_that_is_no_account_looks_like_one(ejabberd: Ejabberd) -> None:
-    for _ in range(MAX_PER_JID):
-        now(ejabberd.gate.look("nobody@example.org"))
+def test_password_with_an_unknown_result_stays_counted(ejabberd: Ejabberd) -> None:
+    async def attempt() -> None:
+        async with ejabberd.throttle.attempt(Attempt(Kind.USER, "juliet@example.org", b"x")) as verdict:
+            verdict.unknown()
+
+    for _ in range(MAX_PER_ACCOUNT):
+        now(attempt())
+    assert not ejabberd.log_in("juliet")
+
+
+def test_unknown_account_is_limited_like_an_account(ejabberd: Ejabberd) -> None:
+    for _ in range(MAX_PER_ACCOUNT):
+        ejabberd.end("rejected", "nobody", Kind.UNKNOWN_ACCOUNT)
     with pytest.raises(TooManyFailures):
-        now(ejabberd.gate.look("nobody@example.org"))
-    assert ejabberd.asked == 0 and ejabberd.log_in("juliet")
+        ejabberd.end("rejected", "nobody", Kind.UNKNOWN_ACCOUNT)
+    assert ejabberd.checks == 0 and ejabberd.log_in("juliet")
     for number in range(MAX_IN_ALL):
         ejabberd.log_in(f"user{number}")
     with pytest.raises(TooManyFailures):
-        now(ejabberd.gate.look("somebody@example.org"))
+        ejabberd.end("rejected", "somebody", Kind.UNKNOWN_ACCOUNT)
+
+
+def test_account_admins_and_users_have_the_same_limits(ejabberd: Ejabberd) -> None:
+    for number in range(MAX_IN_ALL):
+        ejabberd.end("rejected", f"admin{number}", Kind.ACCOUNT_ADMIN)
+    with pytest.raises(TooManyFailures):
+        ejabberd.end("rejected", "boss", Kind.ACCOUNT_ADMIN)
+    assert not ejabberd.log_in("juliet")
 
 
 def test_no_password_is_kept(ejabberd: Ejabberd) -> None:
     ejabberd.log_in("juliet", "right")
-    assert b"right" not in b"".join(ejabberd.gate._right._here)
+    kept = list(ejabberd.throttle._verified[b"user"]._accepted)
+    assert kept and b"right" not in b"".join(kept)

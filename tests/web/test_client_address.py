@@ -1,4 +1,4 @@
-"""Whom a failure counts for."""
+"""The IP address that a failure is counted for."""
 
 from ipaddress import ip_network
 
@@ -10,7 +10,7 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
 
 
 @pytest.mark.parametrize(
-    ("peer", "forwarded", "counts_for"),
+    ("peer", "forwarded", "expected"),
     [
         ("192.0.2.7", [], "192.0.2.7"),
         ("192.0.2.7", ["203.0.113.1"], "192.0.2.7"),
@@ -29,5 +29,5 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
         (None, ["203.0.113.1"], "unix"),
     ],
 )
-def test_it_counts_for_the_last_hop_that_is_no_proxy(peer: str | None, forwarded: list[str], counts_for: str) -> None:
-    assert client_address(peer, forwarded, TRUSTED) == counts_for
+def test_it_expected_the_last_hop_that_is_no_proxy(peer: str | None, forwarded: list[str], expected: str) -> None:
+    assert client_address(peer, forwarded, TRUSTED) == expected

@@ -27,10 +27,11 @@ from warmside.otp import OneTimePassword
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
 from warmside.store.interface import RevocationStatus, StoreError
-from warmside.throttle.accounts import TooManyFailures
-from warmside.web.admins import AdminRealm, Overloaded
+from warmside.throttle.limits import TooManyFailures
+from warmside.web.admins import AdminRealm
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Root
+from warmside.web.hashing import Overloaded
 from warmside.web.resources import CredentialsEndpoint, HealthEndpoint, MetricsEndpoint, ReadyEndpoint, WarmEndpoint
 
 SESSION = WarmSession(

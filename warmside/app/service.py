@@ -26,14 +26,15 @@ from warmside.config.settings import Config
 from warmside.extauth.authorities import IAuthority
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
+from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.sessions.warmer import Warmer
-from warmside.throttle.accounts import AccountThrottle
-from warmside.throttle.addresses import AddressThrottle
-from warmside.throttle.verified import VerifiedPasswords
+from warmside.throttle.throttle import Throttle
 from warmside.web import metrics
-from warmside.web.admins import AdminChecker, AdminRealm, Bcrypt
+from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Root
+from warmside.web.hashing import Bcrypt
 from warmside.web.metrics import Metrics
 from warmside.web.readiness import Readiness
 from warmside.web.resources import (
@@ -136,19 +137,15 @@ class WarmsideService:
         parts = self._parts
         parts.open_files()
         self.log.info("runtime folder: {path}", path=str(runtime_folder()))
-        gate = AccountThrottle(parts.counts, VerifiedPasswords(parts.counts, b"user", self._run_work))
+        throttle = Throttle(self._reactor, parts.counts, self._run_work)
         self._warmer = Warmer(
-            self._reactor,
-            parts.store,
+            Runtime(self._reactor, self._run_work, parts.metrics.step),
+            self._bosh_host,
+            OneTimePasswords(parts.store, self.config.passwords.lifetime),
+            throttle,
             parts.users.remember,
-            self.config.bosh_for,
-            lambda host: parts.manager(self.config.bosh_for(host)),
-            self.config.passwords.lifetime,
-            self._run_work,
-            gate,
-            parts.metrics.step,
         )
-        self._site = BoundedSite(self._root(gate), self._reactor)
+        self._site = BoundedSite(self._root(throttle), self._reactor)
         for description in self.config.http.listen:
             await self._listen("http.listen", description, self._site)
             self.log.info("HTTP on {where}", where=description)
@@ -159,12 +156,16 @@ class WarmsideService:
                 authority,
                 only_asking=endpoints.examine(description).kind == "tcp",
                 count=parts.metrics.answer,
-                changed=self._warmer.guard.forget,
+                changed=self._warmer.probe.forget,
             )
             self._extauth.append(factory)
             await self._listen("extauth.listen", description, factory, private=True)
             self.log.info("extauth on {where}", where=description)
         self.authority = authority
+
+    def _bosh_host(self, host: str) -> BoshHost:
+        settings = self.config.bosh_for(host)
+        return BoshHost(settings, self._parts.manager(settings))
 
     def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
@@ -185,21 +186,19 @@ class WarmsideService:
                 return
             await deferLater(self._reactor, 0.01)
 
-    def _root(self, gate: AccountThrottle) -> Root:
+    def _root(self, throttle: Throttle) -> Root:
         parts, config = self._parts, self.config
         bcrypt_pool = Bcrypt(self._reactor.callFromThread)
         parts.on_close(bcrypt_pool.close)
+        directory = AdminDirectory(parts.admins, config.admins.accounts)
         checker = AdminChecker(
-            self._reactor,
-            parts.admins,
-            config.admins.accounts,
-            lambda name, password: self._warmer.check_password(prepare(name), password),
-            gate.look,
+            directory,
+            throttle,
             bcrypt_pool,
-            AddressThrottle(self._reactor, parts.counts),
-            VerifiedPasswords(parts.counts, b"admin", self._run_work),
+            lambda name, password: self._warmer.check_password(prepare(name), password),
+            self._reactor.seconds,
         )
-        guard = AdminAuthenticator(Portal(AdminRealm(), [checker]), checker.knows, config.http.trusted_proxies)
+        guard = AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, config.http.trusted_proxies)
         counted = parts.metrics
         readiness = Readiness(self._reactor, parts.store, lambda: [parts.manager(each) for each in config.managers()])
         return Root(

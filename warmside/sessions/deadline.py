@@ -1,4 +1,4 @@
-"""One login with a time limit: what bounds it, cancels it, and leaves it time to clean up."""
+"""One login with a time limit that leaves time for cleanup."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,30 +9,37 @@ from twisted.python.failure import Failure
 from warmside.bosh.errors import TimedOut
 from warmside.bosh.login import Login
 
+MAX_CLEANUP_TIME = 1.0
+"""Seconds that are kept for cleanup; at most a fifth of the timeout."""
+
 
 class LoginTask:
-    """One login with a time limit, in which there is room to clean up.
+    """One login with a time limit. It is cancelled at most once, so that its cleanup is never interrupted.
 
-    :param timeout: seconds for all of it; also an attribute.
-
-    It is cancelled at most once, so that cleaning up is never cut short; ``cancelled`` says that it
-    must not begin anything any more.
+    :param reactor: clock and timers.
+    :param timeout: seconds for the login and its cleanup.
+    :ivar cleanup_time: seconds for the cleanup.
+    :ivar cancelled: True if the login must start nothing more.
+    :ivar login: the login in progress; its step is named in the error of a timeout.
     """
 
     def __init__(self, reactor: Any, timeout: float) -> None:
+        self.timeout = timeout
+        self.cleanup_time = min(MAX_CLEANUP_TIME, timeout / 5)
+        self.cancelled = False
         self.login: Login | None = None
         self.step = "waiting for a connection"
-        self.time_to_clean_up = min(1.0, timeout / 5)
-        self.cancelled = False
         self._reactor = reactor
-        self.timeout = timeout
         self._timed_out = False
         self._waiters: list[Deferred[None]] = []
 
     def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
-        """Run a coroutine; ``finished`` is called at its end. Cancelling the result cancels it."""
+        """Run a coroutine, and call ``finished`` at its end. Cancelling the result cancels the coroutine.
+
+        :raises TimedOut: the time is over.
+        """
         result: Deferred[Any] = Deferred(lambda _: self.cancel())
-        timer = self._reactor.callLater(self.timeout - self.time_to_clean_up, self._time_out)
+        timer = self._reactor.callLater(self.timeout - self.cleanup_time, self._time_out)
         self._running: Deferred[Any] = Deferred.fromCoroutine(coroutine)
 
         def done(outcome: Any) -> None:
@@ -42,7 +49,7 @@ class LoginTask:
             for waiter in self._waiters:
                 waiter.callback(None)
             if self._timed_out and isinstance(outcome, Failure):
-                outcome = Failure(self._too_late())
+                outcome = Failure(self._timeout_error())
             if not result.called:
                 result.callback(outcome)
 
@@ -50,13 +57,13 @@ class LoginTask:
         return result
 
     def cancel(self) -> None:
-        """End what runs, once."""
+        """Cancel the coroutine, unless it was cancelled before."""
         if not self.cancelled:
             self.cancelled = True
             self._running.cancel()
 
     def finished(self) -> "Deferred[None]":
-        """Fires when all is done, cleaning up included."""
+        """Return a Deferred that fires when the login and its cleanup are complete."""
         waiter: Deferred[None] = Deferred()
         self._waiters.append(waiter)
         return waiter
@@ -65,7 +72,7 @@ class LoginTask:
         self._timed_out = True
         self.cancel()
 
-    def _too_late(self) -> TimedOut:
-        error = TimedOut(f"the login did not come to its end within {self.timeout:g} seconds")
+    def _timeout_error(self) -> TimedOut:
+        error = TimedOut(f"the login did not complete within {self.timeout:g} seconds")
         error.step = self.login.step if self.login else self.step
         return error

@@ -1,12 +1,12 @@
-"""How warming a session can fail: the types of errors that whoever asks for one has to know.
+"""Errors of warming a session, for the HTTP interface, which turns them into responses.
 
-The HTTP interface turns them into replies; it does not reach into `warmside.bosh`, which raises most of them.
+Most of them are raised by `warmside.bosh`, which the HTTP interface does not import.
 """
 
 from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable
 from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
 from warmside.store.interface import RevocationStatus, StoreError
-from warmside.throttle.accounts import TooManyFailures
+from warmside.throttle.limits import TooManyFailures
 
 __all__ = [
     "Banned",

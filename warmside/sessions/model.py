@@ -1,4 +1,4 @@
-"""What a caller asks for, and what he gets."""
+"""Warm request and result types."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +8,18 @@ from warmside.jids import JID
 
 @dataclass(frozen=True, slots=True)
 class WarmRequest:
-    """What a caller asks for.
+    """A request for a warm session.
 
-    ``password`` is the user's own; ``None`` lets one be minted. ``address`` is the browser's.
-    ``available`` sends initial presence and ``roster`` fetches the contacts before the handover;
-    ``attach_within`` is how many seconds the session must survive unattended. ``lang``, ``wait``,
-    ``hold`` and ``ver`` are the stream's language and what XEP-0124 calls so.
+    :param jid: prepared bare or full JID.
+    :param password: the user's own password; ``None`` mints a one-time password.
+    :param lang: language of the stream (``xml:lang``).
+    :param wait: XEP-0124's ``wait``, in seconds.
+    :param hold: XEP-0124's ``hold``, a number of requests.
+    :param ver: XEP-0124's ``ver``.
+    :param address: IP address of the browser.
+    :param available: True if initial presence is sent before the handover.
+    :param roster: True if the roster is fetched before the handover.
+    :param attach_within: seconds that the session must survive unattended; ``None`` for ejabberd's default.
     """
 
     jid: JID
@@ -30,11 +36,11 @@ class WarmRequest:
 
 @dataclass(frozen=True, slots=True)
 class WarmSession:
-    """A session without an outstanding request, ready to be attached to.
+    """A session without an outstanding request, ready to be attached to. Times are in seconds.
 
-    ``rid`` is the rid of the client's next request; times are in seconds; ``stanzas`` is what
-    arrived before the handover and was not the login's own, as XML; ``roster`` is ``None`` unless
-    it was asked for.
+    :param rid: rid of the client's next request.
+    :param stanzas: elements that arrived before the handover and were not the login's own, as XML.
+    :param roster: the contacts; ``None`` if they were not requested.
     """
 
     jid: str

@@ -1,14 +1,14 @@
-"""No unsafe host: before anything is handed out for a virtual host, see that ejabberd really asks.
+"""Find out whether ejabberd accepts a used one-time password, before anything is handed out for a host.
 
-With ``auth_use_cache: true`` ejabberd accepts a used password again without asking anyone, for an
-hour. So warmside logs in twice with one and the same one-time password, for a name that nobody has;
-if the second login is accepted, the host is unsafe and gets nothing.
+With ``auth_use_cache: true`` ejabberd accepts a used password again for an hour, without a request to
+its extauth program. The probe logs in twice with one one-time password, for a random account. If the
+second login is accepted, the host is unsafe.
 """
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from cachetools import LRUCache
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
@@ -19,7 +19,7 @@ from warmside.sessions.singleflight import SingleFlight
 from warmside.store.interface import IStore, RevocationStatus
 
 MAX_HOSTS = 1000
-"""Safe hosts that are remembered; beyond, the one that was not asked for longest is forgotten."""
+"""Safe hosts that are remembered; the least recently used one is dropped."""
 
 
 class UnsafeHost(Exception):
@@ -31,12 +31,12 @@ class UnsafeHost(Exception):
 
 
 class OneTimeRefused(Refused):
-    """ejabberd refused a fresh one-time password. ``leftover`` tells whether it had asked about it."""
+    """ejabberd rejected a fresh one-time password. ``revocation`` is the status that its revocation found."""
 
-    def __init__(self, refused: Refused, leftover: RevocationStatus) -> None:
-        super().__init__("ejabberd refused a fresh one-time password", refused.condition)
+    def __init__(self, refused: Refused, revocation: RevocationStatus) -> None:
+        super().__init__("ejabberd rejected a fresh one-time password", refused.condition)
         self.step = refused.step
-        self.leftover = leftover
+        self.revocation = revocation
 
 
 Authenticate = Callable[[JID, OneTimePassword], Awaitable[None]]
@@ -44,10 +44,11 @@ Authenticate = Callable[[JID, OneTimePassword], Awaitable[None]]
 
 
 class ReplayProbe:
-    """Lets nothing be done for a host before the host was found safe.
+    """Probes each host once, and remembers the safe ones.
 
-    :param lifetime: seconds that a one-time password lives.
-    :param authenticate: logs in with a one-time password as far as authentication goes.
+    :param store: the store of one-time passwords.
+    :param lifetime: seconds after which a one-time password expires.
+    :param authenticate: authenticates with a one-time password, without binding a resource.
     """
 
     log = Logger()
@@ -56,27 +57,27 @@ class ReplayProbe:
         self._store = store
         self._lifetime = lifetime
         self._authenticate = authenticate
-        self._safe: OrderedDict[str, None] = OrderedDict()
+        self._safe: LRUCache[str, bool] = LRUCache(MAX_HOSTS)
         self._probes: SingleFlight[str, None] = SingleFlight()
         self._starts = 0
 
     def forget(self) -> None:
-        """ejabberd has started anew, perhaps with other settings: every host has to be found safe again."""
+        """Forget all results: ejabberd has restarted, and its settings may have changed."""
         self._starts += 1
         self._safe.clear()
 
     def ensure_safe(self, host: str) -> "Deferred[None]":
-        """Fires when the host is known to be safe. Callers at the same time share one probe.
+        """Return a Deferred that fires when the host is known to be safe. Simultaneous callers share one probe.
 
-        :raises UnsafeHost: it isn't.
-        :raises BoshError: it can't be found out; the first login failed.
+        :raises UnsafeHost: the host accepts used one-time passwords.
+        :raises BoshError: the first login failed, so that the probe has no result.
+        :raises StoreError: the store failed.
         """
-        if host in self._safe:
-            self._safe.move_to_end(host)
+        if self._safe.get(host):
             return succeed(None)
-        return self._probes.run(host, lambda: self._find_out(host))
+        return self._probes.run(host, lambda: self._run(host))
 
-    async def _find_out(self, host: str) -> None:
+    async def _run(self, host: str) -> None:
         starts = self._starts
         try:
             await self._probe(host)
@@ -84,9 +85,7 @@ class ReplayProbe:
             self.log.critical("{reason}", reason=str(error))
             raise
         if starts == self._starts:
-            self._safe[host] = None
-            while len(self._safe) > MAX_HOSTS:
-                self._safe.popitem(last=False)
+            self._safe[host] = True
 
     async def _probe(self, host: str) -> None:
         jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))

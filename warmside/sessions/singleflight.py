@@ -1,4 +1,4 @@
-"""One run for all who ask for the same at the same time."""
+"""Share one run among simultaneous callers."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
@@ -11,16 +11,16 @@ Result = TypeVar("Result")
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Runs something once for each key at a time; whoever asks meanwhile gets the same result.
+    """Runs a coroutine at most once at a time for each key. Callers meanwhile get the same result.
 
-    Cancelling what one caller got does not disturb the others, nor the run.
+    Cancelling one caller's result affects neither the other callers nor the run.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[Key, list[Deferred[Result]]] = {}
 
     def run(self, key: Key, start: Callable[[], Coroutine[Any, Any, Result]]) -> "Deferred[Result]":
-        """The result of the run that is under way for this key, or of a new one."""
+        """Return the result of the run in progress for this key, or of a new one."""
         waiter: Deferred[Result] = Deferred(lambda _: None)
         if key in self._waiting:
             self._waiting[key].append(waiter)

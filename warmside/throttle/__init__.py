@@ -1,1 +1,1 @@
-"""Limits on failed logins."""
+"""Limits on failed logins: by account, by address; previously accepted passwords."""

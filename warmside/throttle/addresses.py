@@ -1,62 +1,53 @@
-"""Slowing down whoever guesses admins' passwords: by address, and only the answers that say no."""
+"""Slows down guesses at admins' passwords by address; only rejections are slowed."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.task import deferLater
 
 from warmside.store.counters import UNLIMITED, FailureCounters
-from warmside.throttle.accounts import TooManyFailures
-
-MAX_FAILURES, WINDOW = 10, 60.0
-"""Failures of one address, and the seconds without a failure after which they are forgotten."""
-FAILURE_TIME = 0.75
-"""Seconds that an answer of no takes at least, whoever was asked about: a right name is no faster than a wrong one."""
-MAX_CHECKS = 4
-"""Passwords that are checked at a time for an address with too many failures."""
+from warmside.throttle.limits import AddressLimit, TooManyFailures
 
 
 class AddressThrottle:
-    """Counts an address's failures, where all processes see them.
+    """Counts the failures of an address in the store, which all processes share.
 
-    A password that is right passes from any address; what is slowed is the rate of guesses.
+    :param reactor: delays rejections.
+    :param counters: the failure counters.
     """
 
-    def __init__(self, reactor: Any, counts: FailureCounters) -> None:
+    def __init__(self, reactor: Any, counters: FailureCounters) -> None:
         self._reactor = reactor
-        self._counts = counts
+        self._counters = counters
         self._checks: Counter[str] = Counter()
 
-    @asynccontextmanager
-    async def check(self, address: str) -> AsyncIterator[None]:
-        """While a password is checked.
+    async def enter(self, per_address: AddressLimit, key: str) -> None:
+        """Begin to check a password; `leave` ends it.
 
-        :raises TooManyFailures: the address has too many failures, and checks under way already.
+        :raises TooManyFailures: the address has too many failures, and too many checks under way.
+        :raises StoreError: the store failed.
         """
-        count, rest = await self._counts.count(_key(address))
-        if count >= MAX_FAILURES and self._checks[address] >= MAX_CHECKS:
-            raise TooManyFailures(rest)
-        self._checks[address] += 1
-        try:
-            yield
-        finally:
-            self._checks[address] -= 1
-            if not self._checks[address]:
-                del self._checks[address]
+        count, seconds = await self._counters.count(key)
+        if count >= per_address.limit.max_failures and self._checks[key] >= per_address.max_checks:
+            raise TooManyFailures(seconds)
+        self._checks[key] += 1
 
-    async def failed(self, address: str, since: float) -> None:
-        """Count a failure and let its answer wait; ``since`` is when the request came (reactor's seconds).
+    def leave(self, key: str) -> None:
+        """End a check that `enter` began."""
+        self._checks[key] -= 1
+        if not self._checks[key]:
+            del self._checks[key]
 
-        :raises TooManyFailures: the address has too many by now.
+    async def rejected(self, per_address: AddressLimit, key: str, since: float) -> None:
+        """Count a failure and delay its response.
+
+        :param since: start of the attempt, in seconds of the reactor's clock.
+        :raises TooManyFailures: the address has too many failures.
+        :raises StoreError: the store failed.
         """
-        await self._counts.add(_key(address), UNLIMITED, WINDOW)
-        await deferLater(self._reactor, max(0.0, since + FAILURE_TIME - self._reactor.seconds()))
-        count, rest = await self._counts.count(_key(address))
-        if count > MAX_FAILURES:
-            raise TooManyFailures(rest)
-
-
-def _key(address: str) -> str:
-    return f"admins {address}"
+        await self._counters.add(key, UNLIMITED, per_address.limit.window)
+        delay = since + per_address.min_rejection_time - self._reactor.seconds()
+        await deferLater(self._reactor, max(0.0, delay))
+        count, seconds = await self._counters.count(key)
+        if count > per_address.limit.max_failures:
+            raise TooManyFailures(seconds)

@@ -1,71 +1,74 @@
-"""Which passwords were right before, so that no limit on guessing ever stops them.
+"""Previously accepted passwords, which no limit on failures refuses.
 
-In this process they are known by a keyed digest in memory; for the other processes there is a slow
-one (scrypt) beside the counts, which is looked at only when a limit would stop a password.
+A process keeps keyed digests of them in memory. The store has slow digests (scrypt) for the other
+processes. They are computed when a password is first accepted, and when a limit would refuse it.
 """
 
 import hashlib
 import secrets
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+
+from cachetools import LRUCache
 
 from warmside.store.counters import UNLIMITED, FailureCounters
 
 MAX_REMEMBERED = 10_000
-REMEMBERED = 86_400.0
-"""Seconds for which the other processes know."""
+"""Accepted passwords in memory; the least recently used one is dropped."""
+REMEMBER_TIMEOUT = 86_400.0
+"""Seconds after which an accepted password expires in the store."""
+
+RunWork = Callable[[Callable[[], bytes]], Awaitable[bytes]]
+"""Runs a function off the reactor's thread."""
 
 
 class VerifiedPasswords:
-    """Remembers what was right. Everything that makes a password another one belongs to the ``parts``.
+    """Remembers accepted passwords. ``parts`` are an account, its password, and what else identifies the acceptance.
 
-    :param purpose: keeps users' passwords and admins' apart.
-    :param run_work: runs a function off the reactor's thread.
+    The asynchronous methods may raise `StoreError`.
+
+    :param counters: the failure counters; they keep the digests for other processes.
+    :param purpose: separates the passwords of different kinds.
+    :param run_work: computes scrypt off the reactor's thread.
     """
 
-    def __init__(
-        self, counts: FailureCounters, purpose: bytes, run_work: Callable[[Callable[[], bytes]], Awaitable[bytes]]
-    ) -> None:
-        self._counts = counts
-        self._purpose = purpose
+    def __init__(self, counters: FailureCounters, purpose: bytes, run_work: RunWork) -> None:
+        self._counters = counters
+        self._salt = hashlib.sha256(purpose).digest()
         self._run_work = run_work
         self._key = secrets.token_bytes(32)
-        self._here: OrderedDict[bytes, None] = OrderedDict()
+        self._accepted: LRUCache[bytes, bool] = LRUCache(MAX_REMEMBERED)
 
-    def here(self, *parts: bytes) -> bool:
-        """Whether this process knows that it was right."""
-        return self.key(*parts) in self._here
+    def known_here(self, *parts: bytes) -> bool:
+        """Return True if this process knows that the password was accepted."""
+        return self._accepted.get(self.digest(*parts), False)
 
-    async def anywhere(self, *parts: bytes) -> bool:
-        """Whether any process knows that it was right; this one then knows, too."""
-        if not self.here(*parts) and (await self._counts.count(await self._shared_key(parts)))[0]:
-            self._note(parts)
-        return self.here(*parts)
+    async def known_anywhere(self, *parts: bytes) -> bool:
+        """Return True if any process knows that the password was accepted. This process then knows it as well."""
+        if self.known_here(*parts):
+            return True
+        if not (await self._counters.count(await self._shared_key(parts)))[0]:
+            return False
+        self._accepted[self.digest(*parts)] = True
+        return True
 
     async def remember(self, *parts: bytes) -> None:
-        """It was right."""
-        if not self.here(*parts):
-            await self._counts.add(await self._shared_key(parts), UNLIMITED, REMEMBERED)
-        self._note(parts)
+        """Remember an accepted password, for all processes."""
+        if not self.known_here(*parts):
+            await self._counters.add(await self._shared_key(parts), UNLIMITED, REMEMBER_TIMEOUT)
+        self._accepted[self.digest(*parts)] = True
 
     async def forget(self, *parts: bytes) -> None:
-        """It was right, and is no more; what was never right costs nothing."""
-        if self._here.pop(self.key(*parts), self) is None:
-            await self._counts.forget(await self._shared_key(parts))
+        """Forget a password that is rejected now. Computes nothing slow if this process never knew it."""
+        if self._accepted.pop(self.digest(*parts), False):
+            await self._counters.forget(await self._shared_key(parts))
 
-    def _note(self, parts: tuple[bytes, ...]) -> None:
-        self._here[self.key(*parts)] = None
-        if len(self._here) > MAX_REMEMBERED:
-            self._here.popitem(last=False)
+    def digest(self, *parts: bytes) -> bytes:
+        """Return a digest that identifies the parts within this process. Other processes can't compute it."""
+        return hashlib.blake2b(_joined(parts), key=self._key).digest()
 
     async def _shared_key(self, parts: tuple[bytes, ...]) -> str:
-        salt = hashlib.sha256(self._purpose).digest()
-        digest = await self._run_work(lambda: hashlib.scrypt(_joined(parts), salt=salt, n=2048, r=8, p=1))
-        return f"right {digest.hex()}"
-
-    def key(self, *parts: bytes) -> bytes:
-        """A digest that only this process can make, to know the parts by."""
-        return hashlib.blake2b(_joined(parts), key=self._key).digest()
+        digest = await self._run_work(lambda: hashlib.scrypt(_joined(parts), salt=self._salt, n=2048, r=8, p=1))
+        return f"verified {digest.hex()}"
 
 
 def _joined(parts: tuple[bytes, ...]) -> bytes:

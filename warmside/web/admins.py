@@ -1,19 +1,11 @@
-"""Who is an admin: a file of ``NAME:HASH`` lines, or accounts of ejabberd's, behind Twisted Cred.
+"""Authenticate admins: a file of ``NAME:HASH`` lines, and accounts of ejabberd, behind Twisted Cred."""
 
-bcrypt takes a quarter of a second by design, so it runs on one thread of low priority with a
-bounded queue; a password that was right is remembered by a keyed digest, in memory.
-"""
-
-import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import bcrypt
+from cachetools import TTLCache
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -25,34 +17,26 @@ from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.jids import InvalidJID, prepare
 from warmside.otp import has_prefix
 from warmside.sessions.singleflight import SingleFlight
-from warmside.throttle.accounts import TooManyFailures
-from warmside.throttle.addresses import AddressThrottle
-from warmside.throttle.verified import VerifiedPasswords
+from warmside.throttle.limits import Kind
+from warmside.throttle.throttle import Attempt, Throttle
+from warmside.web.hashing import DUMMY_HASH, Bcrypt, Overloaded
 
 HASH = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
-MAX_PASSWORD = 72
-"""Bytes of a password that bcrypt looks at."""
 MAX_FILE = 1 << 20
-MAX_REMEMBERED = 1000
-ACCOUNT_REMEMBERED = 60.0
-"""Seconds for which the password of an ejabberd account that was right is not asked about again."""
-NOBODYS_HASH = b"$2b$12$pnF/Wh3ClMGxDwrt/eh21u7WiVx4HHg5s60Fj5Sk9H0uF0C/lsl7S"
-"""Takes as long to check as an admin's; no password is known to have it."""
-MAX_WAITING = 16
-"""Passwords that may wait for bcrypt; one more is turned away."""
-
-
-class Overloaded(Exception):
-    """Too many passwords wait to be checked."""
+"""Bytes of an admins file."""
+MAX_ACCOUNTS = 1000
+"""Accepted passwords of account admins that are valid without a check."""
+ACCOUNT_TIMEOUT = 60.0
+"""Seconds after which ejabberd checks an account admin's accepted password again."""
 
 
 class IAdmin(Interface):
-    """An avatar of Cred: its mere existence is what was asked for."""
+    """Avatar interface of an authenticated admin."""
 
 
 @implementer(IAdmin)
 class Admin:
-    """Someone who may use the HTTP interface."""
+    """An authenticated admin."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -68,10 +52,10 @@ class AdminRealm:
 
 
 def read_admins(path: Path, reserved: Collection[str] = ()) -> dict[str, bytes]:
-    """Names and hashes of an admins file; empty lines and lines that begin with # are skipped.
+    """Return names and hashes of an admins file. Empty lines and lines that begin with # are skipped.
 
-    :param reserved: names that can't be in it, because ejabberd's accounts have them.
-    :raises FileRefused: it can't be read, others may write to it, or a line is no ``NAME:HASH``.
+    :param reserved: names that must not be in the file, because they are in ``admins.accounts``.
+    :raises FileRefused: the file can't be read, others may write to it, or a line is invalid.
     """
     admins: dict[str, bytes] = {}
     for number, line in enumerate(read_guarded(path, MAX_FILE).splitlines(), 1):
@@ -80,70 +64,60 @@ def read_admins(path: Path, reserved: Collection[str] = ()) -> dict[str, bytes]:
             continue
         name, colon, hashed = line.partition(":")
         if not name or not colon or not HASH.fullmatch(hashed):
-            raise FileRefused(f"line {number} is not NAME:HASH with a bcrypt hash of cost 4 to 16")
+            raise FileRefused(f"line {number}: expected NAME:HASH with a bcrypt hash of cost 4 to 16")
         if name in admins:
-            raise FileRefused(f"line {number} has a name that was there before")
+            raise FileRefused(f"line {number}: the name is in an earlier line: remove one of them")
         if account_name(name) in reserved:
-            raise FileRefused(f"line {number} has a name that is in admins.accounts, too")
+            raise FileRefused(f"line {number}: the name is in admins.accounts as well: remove one of them")
         admins[name] = hashed.encode("ascii")
     if not admins:
-        raise FileRefused("there is nobody in it: `warmside hash-password NAME` prints a line for it")
+        raise FileRefused("it has no admin: add a line printed by `warmside hash-password NAME`")
     return admins
 
 
 def account_name(name: str) -> str:
-    """A name as ``admins.accounts`` has it: prepared if it is a JID."""
+    """Return a name in the form of ``admins.accounts``: prepared, if it is a bare JID."""
     try:
         return prepare(name).userhost() if "@" in name and "/" not in name else name
     except InvalidJID:
         return name
 
 
-class Bcrypt:
-    """Checks passwords on one thread of low priority; a flood of wrong ones slows nothing else.
+class AdminDirectory:
+    """The configured admins.
 
-    :param call_from_thread: how a thread hands a result to the reactor.
+    :param file: the admins file; ``None`` if there is none.
+    :param accounts: prepared bare JIDs of ``admins.accounts``.
     """
 
-    def __init__(self, call_from_thread: Callable[..., Any]) -> None:
-        self._call_from_thread = call_from_thread
-        self._executor = ThreadPoolExecutor(1, "bcrypt", _lower_priority)
-        self._waiting = 0
+    def __init__(self, file: ReloadingFile[dict[str, bytes]] | None, accounts: Collection[str] = ()) -> None:
+        self._file = file
+        self.accounts = accounts
 
-    def check(self, password: bytes, hashed: bytes) -> "Deferred[bool]":
-        """Whether a password is the one that was hashed.
+    @property
+    def _hashes(self) -> dict[str, bytes]:
+        return self._file.content if self._file is not None else {}
 
-        :raises Overloaded: too many wait already.
+    def knows(self, name: str) -> bool:
+        """Return True if an admin has this name, in any spelling."""
+        return self.canonical(name) in self.accounts or name in self._hashes
+
+    def canonical(self, name: str) -> str:
+        """Return a name as in the file, or else in the form of ``admins.accounts``."""
+        return name if name in self._hashes else account_name(name)
+
+    def hash_for(self, name: str) -> tuple[bytes, bool]:
+        """Return the hash for a canonical name, and True if the file has it.
+
+        For other names it is the hash of another admin, or a dummy: its check takes as long.
         """
-        if self._waiting >= MAX_WAITING:
-            raise Overloaded
-        self._waiting += 1
-        result: Deferred[bool] = Deferred(lambda _: None)
-        fits = len(password) <= MAX_PASSWORD
-
-        def work() -> None:
-            try:
-                right = bcrypt.checkpw(password[:MAX_PASSWORD], hashed)
-            except ValueError:
-                right = False
-            self._call_from_thread(done, right and fits)
-
-        def done(right: bool) -> None:
-            self._waiting -= 1
-            if not result.called:
-                result.callback(right)
-
-        self._executor.submit(work)
-        return result
-
-    def close(self) -> None:
-        """Drop what waits."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        hashes = self._hashes
+        return (hashes[name], True) if name in hashes else (next(iter(hashes.values()), DUMMY_HASH), False)
 
 
 @implementer(IUsernamePassword)
 class AddressedPassword:
-    """What a request says of its sender, and the address that a failure counts for."""
+    """The credentials of a request, and the address that a failure is counted for."""
 
     def __init__(self, username: bytes, password: bytes, address: str) -> None:
         self.username = username
@@ -151,122 +125,98 @@ class AddressedPassword:
         self.address = address
 
     def checkPassword(self, password: bytes) -> bool:
-        """See `IUsernamePassword`; there is no password in clear to compare with."""
+        """Return False: there is no password in clear to compare with. See `IUsernamePassword`."""
         return False
 
 
 @implementer(ICredentialsChecker)
 class AdminChecker:
-    """Cred's checker: asks the admins file, or ejabberd for its accounts, and remembers what was right.
+    """Cred's checker of admins.
 
-    :param file: the admins file, if there is one.
-    :param accounts: prepared bare JIDs of ejabberd's accounts.
-    :param check_account: asks ejabberd; raises `TooManyFailures` and whatever keeps it from asking.
-    :param right: knows, for all processes, what was right before.
-    :param look: is told of names that look like accounts and are none; raises `TooManyFailures`.
+    :param directory: the configured admins.
+    :param throttle: limits failed attempts.
+    :param hashes: checks passwords against hashes.
+    :param check_account: returns True if ejabberd accepts an account's password; may raise `TooManyFailures`
+        and the errors of a login.
+    :param clock: returns monotonic seconds.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
     def __init__(
         self,
-        reactor: Any,
-        file: ReloadingFile[dict[str, bytes]] | None,
-        accounts: Collection[str],
+        directory: AdminDirectory,
+        throttle: Throttle,
+        hashes: Bcrypt,
         check_account: Callable[[str, str], Awaitable[bool]],
-        look: Callable[[str], Awaitable[None]],
-        bcrypt_pool: Bcrypt,
-        slowdown: AddressThrottle,
-        right: VerifiedPasswords,
+        clock: Callable[[], float],
     ) -> None:
-        self._reactor = reactor
-        self._file = file
-        self._accounts = accounts
+        self._directory = directory
+        self._throttle = throttle
+        self._hashes = hashes
         self._check_account = check_account
-        self._look = look
-        self._bcrypt = bcrypt_pool
-        self._slowdown = slowdown
-        self._before = right
-        self._accounts_until: OrderedDict[bytes, float] = OrderedDict()
-        """Until when ejabberd need not be asked again."""
+        self._checked_accounts: TTLCache[bytes, bool] = TTLCache(MAX_ACCOUNTS, ACCOUNT_TIMEOUT, timer=clock)
         self._checks: SingleFlight[bytes, bool] = SingleFlight()
 
-    def knows(self, name: str) -> bool:
-        """Whether there is an admin of this name."""
-        return self._name(name) in self._accounts or (self._file is not None and name in self._file.content)
-
     def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
-        """See `ICredentialsChecker`.
+        """Return the canonical name of the admin; see `ICredentialsChecker`.
 
         :raises UnauthorizedLogin: name or password is wrong.
-        :raises TooManyFailures: and that too often.
+        :raises TooManyFailures: the address, or the account, has too many failures.
         :raises Overloaded: too many passwords wait to be checked.
         """
-        return Deferred.fromCoroutine(self._check(credentials))
+        return Deferred.fromCoroutine(self._authenticate(credentials))
 
-    async def _check(self, credentials: AddressedPassword) -> bytes | tuple[()]:
-        since = self._reactor.seconds()
-        name, password = self._name(credentials.username.decode("utf-8", "replace")), credentials.password
-        hashed, known = self._hash_of(name)
-        # The hash is a part of it: a changed hash forgets the old password.
-        address, parts = credentials.address, (name.encode(), password, hashed)
-        key = self._before.key(*parts)
-        if (known and self._before.here(*parts)) or self._accounts_until.get(key, 0.0) > since:
-            return name.encode()
-
-        async def check() -> bool:
-            try:
-                async with self._slowdown.check(address):
-                    return await self._is_right(name, password, hashed, known)
-            except (TooManyFailures, Overloaded):
-                if not await self._before.anywhere(*parts):
-                    raise
-                return known or await self._is_right(name, password, hashed, known)
-
-        if not await self._checks.run(key, check):
-            await self._slowdown.failed(address, since)
+    async def _authenticate(self, credentials: AddressedPassword) -> bytes | tuple[()]:
+        name, password = (
+            self._directory.canonical(credentials.username.decode("utf-8", "replace")),
+            credentials.password,
+        )
+        hashed, in_file = self._directory.hash_for(name)
+        # The hash is part of the attempt: when it changes, the old password is no longer accepted.
+        attempt = Attempt(Kind.ADMIN, name, password, credentials.address, hashed)
+        digest = self._throttle.digest(attempt)
+        if not await self._checks.run(digest, lambda: self._check(attempt, digest, in_file=in_file)):
             raise UnauthorizedLogin
-        await self._before.remember(*parts)
-        if not known:
-            self._accounts_until[key] = since + ACCOUNT_REMEMBERED
-            while len(self._accounts_until) > MAX_REMEMBERED:
-                self._accounts_until.popitem(last=False)
         return name.encode()
 
-    async def _is_right(self, name: str, password: bytes, hashed: bytes, known: bool) -> bool:
-        """Whoever is wrong has waited for bcrypt, be there such an admin or not."""
-        one_time = has_prefix(password)  # never an admin's, whatever the file or ejabberd says
-        if name in self._accounts and not one_time:
-            if _is_text(password) and await self._check_account(name, password.decode()):
-                return True
-        elif self._accounts and not known and "@" in name:
-            await self._look(name)
-        return await self._bcrypt.check(password, hashed) and known and not one_time
+    async def _check(self, attempt: Attempt, digest: bytes, *, in_file: bool) -> bool:
+        """Return True if the password is correct. Simultaneous callers share one check, which counts once.
 
-    def _name(self, name: str) -> str:
-        """The name as the file has it, or else as ``admins.accounts`` would have it."""
-        return name if self._file is not None and name in self._file.content else account_name(name)
-
-    def _hash_of(self, name: str) -> tuple[bytes, bool]:
-        """The hash of an admin's password, and ``True``.
-
-        For a name that the file does not have, some hash and ``False``: it takes as long to check.
+        The check goes on when a caller disconnects, so that its failure is counted.
         """
-        admins = self._file.content if self._file is not None else {}
-        hashed = admins.get(name)
-        return (next(iter(admins.values()), NOBODYS_HASH), False) if hashed is None else (hashed, True)
+        async with self._throttle.attempt(attempt) as verdict:
+            if verdict.previously_accepted and (in_file or digest in self._checked_accounts):
+                return True
+            try:
+                correct = await self._is_correct(attempt, in_file=in_file)
+            except Overloaded:
+                correct = in_file and await verdict.accepted_by_any_process()
+                if not correct:
+                    raise
+            if not correct:
+                await verdict.rejected()
+                return False
+            await verdict.accepted()
+        if not in_file:
+            self._checked_accounts[digest] = True
+        return True
+
+    async def _is_correct(self, attempt: Attempt, *, in_file: bool) -> bool:
+        """Return True if the password is correct. For every name, a wrong one takes as long as a check by bcrypt."""
+        one_time = has_prefix(attempt.password)  # never an admin's, even if the file or ejabberd accepts it
+        if attempt.account in self._directory.accounts and not one_time:
+            if _is_text(attempt.password) and await self._check_account(attempt.account, attempt.password.decode()):
+                return True
+        elif self._directory.accounts and not in_file and "@" in attempt.account:
+            async with self._throttle.attempt(Attempt(Kind.UNKNOWN_ACCOUNT, attempt.account)) as verdict:
+                await verdict.rejected()
+        return await self._hashes.check(attempt.password, attempt.version) and in_file and not one_time
 
 
 def _is_text(password: bytes) -> bool:
-    """Whether a password can be one of an ejabberd account's."""
+    """Return True if ejabberd may accept the password: UTF-8, not empty, without NUL."""
     try:
         return bool(password) and "\0" not in password.decode()
     except UnicodeDecodeError:
         return False
-
-
-def _lower_priority() -> None:
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    except OSError:
-        pass

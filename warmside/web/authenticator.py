@@ -1,4 +1,4 @@
-"""Who may pass: admins, and nobody's foreign page."""
+"""Admit admins' requests, and reject requests that pages of other sites sent."""
 
 from collections.abc import Callable
 from typing import cast
@@ -9,21 +9,24 @@ from twisted.cred.portal import Portal
 from twisted.web.guard import BasicCredentialFactory
 from twisted.web.server import Request
 
-from warmside.web.admins import AddressedPassword, Admin, IAdmin, Overloaded
+from warmside.web.admins import AddressedPassword, Admin, IAdmin
 from warmside.web.client_address import Networks
 from warmside.web.endpoint import Call
+from warmside.web.hashing import Overloaded
 from warmside.web.headers import request_header
 from warmside.web.replies import Problem
 
 CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
 PORTS = {"http": 80, "https": 443}
+"""Default port of each scheme that an origin may have."""
 
 
 class AdminAuthenticator:
-    """Lets only admins pass.
+    """Admits requests of admins only.
 
-    :param knows: whether there is an admin of a name; no other name is shown in a log.
-    :param trusted: peers whose ``X-Forwarded-For`` is believed.
+    :param portal: Cred's portal of admins.
+    :param knows: returns True if an admin has this name; no other name is logged.
+    :param trusted: networks of proxies whose ``X-Forwarded-For`` is trusted.
     """
 
     def __init__(self, portal: Portal, knows: Callable[[str], bool], trusted: Networks = ()) -> None:
@@ -33,14 +36,14 @@ class AdminAuthenticator:
         self._basic = BasicCredentialFactory(b"warmside")
 
     def address(self, call: Call) -> str:
-        """The address that a call counts for."""
+        """Return the IP address that a failure of this call is counted for."""
         return call.address(self._trusted)
 
     async def admit(self, call: Call) -> str:
-        """The name of the admin who calls.
+        """Return the name of the admin that sent the request.
 
-        :raises Problem: 403 for a foreign origin, 401 for wrong credentials.
-        :raises TooManyFailures: wrong credentials, too often.
+        :raises Problem: 403 for a foreign origin, 401 for wrong credentials, 503 if too many passwords wait.
+        :raises TooManyFailures: too many wrong credentials.
         """
         refuse_foreign(call.request)
         scheme, _, encoded = (call.header("Authorization") or "").partition(" ")
@@ -65,9 +68,12 @@ class AdminAuthenticator:
 
 
 def refuse_foreign(request: Request) -> None:
-    """:raises Problem: 403 if a page of another site sent the request."""
+    """Reject a request that a page of another site sent.
+
+    :raises Problem: 403.
+    """
     if request_header(request, "Sec-Fetch-Site") == "cross-site" or _is_foreign(request):
-        raise Problem("foreign-origin", "a page of another site may not send requests here")
+        raise Problem("foreign-origin", "a page of another site must not send requests here")
 
 
 def _is_foreign(request: Request) -> bool:

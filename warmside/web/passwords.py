@@ -1,4 +1,4 @@
-"""Admins' passwords as people type them: reading one, and the line for the admins file."""
+"""Read an admin's password from the terminal, and make a line for the admins file."""
 
 import getpass
 import sys
@@ -6,7 +6,10 @@ import sys
 import bcrypt
 
 from warmside.otp import has_prefix
-from warmside.web.admins import MAX_PASSWORD
+from warmside.web.hashing import MAX_PASSWORD
+
+MAX_LINE = 4096
+"""Bytes that are read from a pipe."""
 
 
 class PasswordRefused(ValueError):
@@ -14,41 +17,43 @@ class PasswordRefused(ValueError):
 
 
 def read_password() -> str:
-    """A password from the terminal, typed twice, or the one line of a piped stdin.
+    """Return a password from the terminal, typed twice, or the one line of a piped stdin.
 
-    :raises PasswordRefused: the two differ, or stdin has something else than one line of UTF-8.
+    :raises PasswordRefused: the two passwords differ, or stdin is missing or not UTF-8.
     """
     if sys.stdin is not None and sys.stdin.isatty():
         password = getpass.getpass("Password: ")
         if getpass.getpass("Again: ") != password:
-            raise PasswordRefused("the two passwords differ")
+            raise PasswordRefused("the two passwords differ: start again")
         return password
     if sys.stdin is None:
-        raise PasswordRefused("there is no stdin to read it from")
+        raise PasswordRefused("stdin is closed: run it in a terminal, or pipe the password to it")
     try:
-        return sys.stdin.buffer.read(4096).decode().removesuffix("\n").removesuffix("\r")
+        return sys.stdin.buffer.read(MAX_LINE).decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise PasswordRefused("the password is not UTF-8") from None
 
 
 def hash_line(password: str, name: str | None) -> str:
-    """The bcrypt hash of a password, or with a name the line ``NAME:HASH``.
+    """Return the bcrypt hash of a password, or the line ``NAME:HASH`` if there is a name.
 
-    :raises PasswordRefused: the password is empty, over 72 bytes or warmside's own; or the name has a
-        colon, a control character or nothing in it.
+    :raises PasswordRefused: the password is empty, has over 72 bytes, a control character, or the prefix of a
+        one-time password. Or the name is empty, has a colon, a control character, or # or space at an end.
     """
     encoded = password.encode("utf-8", "surrogateescape")
     if not encoded:
         raise PasswordRefused("the password is empty")
     if len(encoded) > MAX_PASSWORD:
-        raise PasswordRefused(f"the password has more than {MAX_PASSWORD} bytes, and bcrypt looks at no more")
+        raise PasswordRefused(f"the password has {len(encoded)} bytes; bcrypt uses at most {MAX_PASSWORD} bytes")
     if not password.isprintable():
         raise PasswordRefused("the password has a control character or more than one line")
     if has_prefix(encoded):
-        raise PasswordRefused("a password that begins like a one-time password is never an admin's")
+        raise PasswordRefused("the password has the prefix of a one-time password, and would never be accepted")
     if name is not None and (
         not name or ":" in name or name != name.strip() or not name.isprintable() or name.startswith("#")
     ):
-        raise PasswordRefused("a name has no colon, no control character, no # or space at its ends")
+        raise PasswordRefused(
+            "the name is empty, has a colon or a control character, or begins or ends with # or space"
+        )
     hashed = bcrypt.hashpw(encoded, bcrypt.gensalt()).decode("ascii")
     return f"{name}:{hashed}" if name is not None else hashed

@@ -192,7 +192,7 @@ def problem_for(error: Exception) -> Problem | None:
             )
             return Problem("unsafe-host", detail, headers=_retry(10))
         case OneTimeRefused():
-            name, detail = OTHERS[error.leftover]
+            name, detail = OTHERS[error.revocation]
             return Problem(name, detail, step=error.step)
         case PauseTooLong():
             return Problem("field", f"attach_within: {error.seen}", field="attach_within")

@@ -1,0 +1,168 @@
+"""Faults of the connection manager while a session is warmed."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from tests.sessions.fakemanager import MECHANISMS, NOT_AUTHORIZED, Warming, body, every, first, run
+from warmside.bosh import errors
+from warmside.bosh.body import MAX_SIZE
+from warmside.sessions.replayprobe import OneTimeRefused
+from warmside.store.interface import RevocationStatus, StoreError
+
+STREAM_ERROR = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"
+
+
+class TestFaults(Warming):
+    @run
+    async def test_lost_request_is_repeated_with_its_rid(self) -> None:
+        for kind in ("restart", "bind"):
+            for when in ("lost before", "lost after"):
+                await self.probed()
+                self.fake.fault = first(kind, when)
+                await self.warm()
+                self.assertEqual(self.fake.seen.count("create"), 1, (kind, when))
+
+    @run
+    async def test_lost_creation_is_retried_with_another_password(self) -> None:
+        for when in ("lost before", "lost after"):
+            await self.probed()
+            self.fake.fault = first("create", when)
+            await self.warm()
+            self.assertEqual(self.fake.seen.count("create"), 2)
+            self.nothing_left()
+
+    @run
+    async def test_session_that_is_missing_at_its_creation_is_retried_once(self) -> None:
+        await self.probed()
+        missing = body(attributes="type='terminate' condition='item-not-found'")
+        self.fake.fault = first("create", missing)
+        await self.warm()
+        self.fake.seen.clear()
+        self.fake.fault = every("create", missing)
+        await self.failure(errors.Unreachable, "session creation")
+        self.assertEqual(self.fake.seen.count("create"), 2)
+
+    @run
+    async def test_manager_that_always_loses_the_connection_is_unreachable(self) -> None:
+        for kind in ("create", "restart", "bind"):
+            await self.probed()
+            self.fake.fault = every(kind, "lost before")
+            await self.failure(errors.Unreachable)
+
+    @run
+    async def test_rejection_of_a_redeemed_password_is_retried_once(self) -> None:
+        await self.probed()
+        rejected = body(MECHANISMS + NOT_AUTHORIZED, "sid='x' requests='2' hold='1'")
+        self.fake.fault = first("create", rejected)
+        await self.warm()
+        self.fake.seen.clear()
+        self.fake.fault = every("create", rejected)
+        error = await self.failure(OneTimeRefused, "authentication")
+        self.assertEqual(error.revocation, RevocationStatus.GONE)
+        self.assertEqual(self.fake.seen.count("create"), 2)
+
+    @run
+    async def test_rejection_of_a_password_that_was_not_redeemed_is_not_retried(self) -> None:
+        await self.probed()
+        self.fake._sasl_result = lambda bare, password: NOT_AUTHORIZED  # type: ignore[method-assign]
+        error = await self.failure(OneTimeRefused, "authentication")
+        self.assertEqual(error.revocation, RevocationStatus.UNASKED)
+        self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
+    async def test_each_invalid_response_has_an_error_that_names_the_step(self) -> None:
+        terminate = "type='terminate' condition='{}'"
+        html = b"<html><body>502 Bad Gateway</body></html>"
+        cases: list[tuple[Any, type[errors.BoshError], str]] = [
+            ((404, {}, b"not here"), errors.InvalidResponse, "HTTP 404"),
+            ((502, {}, html), errors.InvalidResponse, "HTTP 502"),
+            ((302, {"Location": "http://127.0.0.1:1/"}, b""), errors.InvalidResponse, "redirect"),
+            (html, errors.InvalidResponse, "no BOSH body"),
+            (b"\0\1\2", errors.InvalidResponse, "well-formed"),
+            (b" " * (MAX_SIZE + 1), errors.InvalidResponse, "too long"),
+            (body(attributes=terminate.format("system-shutdown")), errors.Terminated, "system-shutdown"),
+            (body("<uri>http://x/</uri>", terminate.format("see-other-uri")), errors.Terminated, "see-other-uri"),
+            (body(attributes=terminate.format("policy-violation")), errors.Banned, "policy-violation"),
+            (
+                body(STREAM_ERROR, terminate.format("remote-stream-error")),
+                errors.StreamFailed,
+                "reset",
+            ),
+        ]
+        steps = {"create": "session creation", "restart": "stream restart", "bind": "resource binding"}
+        for kind in steps:
+            for fault, error_type, seen in cases:
+                if isinstance(fault, tuple) and fault[0] == 404 and kind != "create":
+                    continue  # see the next test
+                await self.probed()
+                self.fake.fault = every(kind, fault)
+                error = await self.failure(error_type)
+                self.assertIn(seen, str(error))
+                self.assertIn(error.step, set(steps.values()) | {"authentication"})
+
+    @run
+    async def test_status_404_in_a_session_is_item_not_found(self) -> None:
+        """Managers before XEP-0124 1.6 report so."""
+        await self.probed()
+        self.fake.fault = every("bind", (404, {}, b""))
+        error = await self.failure(errors.Terminated)
+        self.assertEqual(error.condition, "item-not-found")
+        self.assertEqual(self.fake.alive, {}, "a proxy may have sent the 404, so the session is ended")
+
+    @run
+    async def test_manager_that_does_not_listen_is_unreachable(self) -> None:
+        await self.port.stopListening()
+        await self.failure(errors.Unreachable, "session creation")
+
+    @run
+    async def test_login_that_fails_after_authentication_ends_its_session(self) -> None:
+        faults: tuple[Any, ...] = (b"rubbish", (502, {}, b""))
+        for fault in faults:
+            await self.probed()
+            self.fake.fault = every("bind", fault)
+            await self.failure(errors.InvalidResponse)
+            self.assertEqual(self.fake.alive, {})
+
+    @run
+    async def test_login_without_a_result_of_its_bind_times_out_and_ends_its_session(self) -> None:
+        clock = Clock()
+        self.make(timeout=10.0, clock=clock)
+        await self.probed()
+        self.fake.fault = every("bind", body("<iq xmlns='jabber:client' type='error' id='x'/>"))
+        failing = Deferred.fromCoroutine(self.failure(errors.TimedOut, "resource binding"))
+        await self.until(lambda: "other" in self.fake.seen)
+        clock.advance(9)
+        await failing
+        self.assertEqual(self.fake.alive, {})
+
+    @run
+    async def test_session_of_another_account_is_not_handed_over(self) -> None:
+        await self.probed()
+        self.fake.fault = lambda kind, count: self.rename() if kind == "bind" else None
+        await self.failure(errors.WrongJID, "resource binding")
+        self.assertEqual(self.fake.alive, {})
+        self.assertEqual(self.remembered, [])
+
+    def rename(self) -> None:
+        """Give all sessions to another account."""
+        for sid in self.fake.alive:
+            self.fake.alive[sid] = "mallory@example.org"
+
+    @run
+    async def test_failing_revocation_neither_keeps_nor_ends_a_session(self) -> None:
+        await self.probed()
+        revoke = self.store.revoke
+
+        async def broken(password: Any) -> Any:
+            await revoke(password)
+            raise StoreError("disk full")
+
+        self.store.revoke = broken  # type: ignore[method-assign]
+        self.fake.fault = every("bind", b"rubbish")
+        await self.failure(errors.InvalidResponse)
+        self.assertEqual(self.fake.alive, {})
+        self.fake.fault = lambda kind, count: None
+        session = await self.warm()
+        self.assertEqual(list(self.fake.alive), [session.sid])

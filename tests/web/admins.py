@@ -1,0 +1,118 @@
+"""Helpers of the tests of admins: a checker with a clock and a fake ejabberd."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from tests.support import now, work_at_once
+from warmside.config.reloading import ReloadingFile
+from warmside.store.counters import SQLiteFailureCounters
+from warmside.throttle.limits import ADMIN_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
+from warmside.throttle.throttle import Attempt, Throttle
+from warmside.web.admins import AddressedPassword, AdminChecker, AdminDirectory, read_admins
+from warmside.web.hashing import Bcrypt
+
+MAX_FAILURES, WINDOW = ADMIN_LIMIT.limit.max_failures, ADMIN_LIMIT.limit.window
+MAX_CHECKS, REJECTION_TIME = ADMIN_LIMIT.max_checks, ADMIN_LIMIT.min_rejection_time
+
+
+def hashed(password: str) -> str:
+    """Return a bcrypt hash of the lowest cost."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+
+
+HASH = hashed("secret")
+
+
+class Threads:
+    """Keeps the calls from threads until the test makes them."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def __call__(self, function: Any, *arguments: Any) -> None:
+        self.calls.append((function, arguments))
+
+    def wait_for(self, count: int) -> None:
+        """Wait for a number of calls, and make them."""
+        deadline = time.monotonic() + 60
+        while len(self.calls) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        calls, self.calls = self.calls, []
+        for function, arguments in calls:
+            function(*arguments)
+
+
+class Admins:
+    """An `AdminChecker` of a file and of accounts.
+
+    :ivar checked: names and passwords that ejabberd was given.
+    :ivar account_password: the password of every account.
+    """
+
+    def __init__(self, path: Path | None, threads: Threads, accounts: tuple[str, ...] = ()) -> None:
+        self.clock = Clock()
+        self.threads = threads
+        self.counters = SQLiteFailureCounters(None, self.clock.seconds)
+        self.bcrypt = Bcrypt(threads)
+        self.checked: list[tuple[str, str]] = []
+        self.account_password = "right"
+        self.directory = AdminDirectory(ReloadingFile(path, read_admins) if path is not None else None, accounts)
+        self.restart()
+
+    def restart(self) -> None:
+        """Replace the checker by another process's."""
+        self.throttle = Throttle(self.clock, self.counters, work_at_once)
+        self.checker = AdminChecker(self.directory, self.throttle, self.bcrypt, self.check_account, self.clock.seconds)
+
+    async def check_account(self, name: str, password: str) -> bool:
+        self.checked.append((name, password))
+        return password == self.account_password
+
+    def authenticate(self, name: str, password: str, address: str = "127.0.0.1") -> "Deferred[Any]":
+        """Begin to authenticate."""
+        credentials = AddressedPassword(name.encode(), password.encode(), address)
+        result: Deferred[Any] = self.checker.requestAvatarId(credentials)
+        return result
+
+    def outcome(self, name: str, password: str, work: int = 1, address: str = "127.0.0.1") -> str:
+        """Authenticate; return the name of the admin, or of the error.
+
+        :param work: number of checks by bcrypt.
+        """
+        authenticating = self.authenticate(name, password, address)
+        try:
+            if work:
+                self.threads.wait_for(work)
+            self.clock.advance(REJECTION_TIME)
+            return str(now(authenticating).decode())
+        except Exception as error:
+            return type(error).__name__
+
+    def slow_down(self) -> list["Deferred[Any]"]:
+        """Have the address slowed down, with the maximum of checks in progress."""
+        for number in range(MAX_FAILURES):
+            self.outcome("x", f"wrong{number}")
+        return [self.authenticate("x", f"more{number}") for number in range(MAX_CHECKS)]
+
+    def end(self, checks: list["Deferred[Any]"]) -> None:
+        """Complete the checks that `slow_down` began."""
+        self.threads.wait_for(len(checks))
+        self.clock.advance(REJECTION_TIME)
+        for check in checks:
+            check.addErrback(lambda failure: failure.trap(TooManyFailures))
+
+    def exhaust_accounts(self) -> None:
+        """Use up the failures that ejabberd may see."""
+
+        async def reject(number: int) -> None:
+            async with self.throttle.attempt(Attempt(Kind.USER, f"user{number}@example.org", b"x")) as verdict:
+                await verdict.rejected()
+
+        for number in range(EJABBERD_LIMIT.max_failures):
+            now(reject(number))

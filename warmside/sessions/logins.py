@@ -1,0 +1,145 @@
+"""Log in over BOSH, within the limits on failed logins, and clean up after a failure."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from twisted.logger import Logger
+
+from warmside.bosh.client import LoginRunner
+from warmside.bosh.errors import Refused
+from warmside.bosh.login import Login
+from warmside.bosh.sasl import Credentials
+from warmside.bosh.session import Parameters, Session
+from warmside.jids import JID
+from warmside.otp import OneTimePassword
+from warmside.sessions.deadline import LoginTask
+from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.replayprobe import OneTimeRefused
+from warmside.sessions.runtime import BoshHost, Runtime
+from warmside.store.interface import RevocationStatus, StoreError
+from warmside.throttle.limits import Kind
+from warmside.throttle.throttle import Attempt, Throttle, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class LoginSpec:
+    """A login that is to be made.
+
+    :param jid: prepared bare or full JID.
+    :param password: a password that ejabberd checks, or a minted one-time password.
+    :param kind: which limits on failures apply.
+    :param parameters: of the BOSH session.
+    :param address: IP address of the browser.
+    :param bind: True if a resource is bound; otherwise the login only authenticates.
+    """
+
+    jid: JID
+    password: str | OneTimePassword = field(repr=False)
+    kind: Kind
+    parameters: Parameters
+    address: str | None = None
+    bind: bool = True
+
+    @property
+    def minted(self) -> OneTimePassword | None:
+        """The one-time password, if it is one."""
+        return self.password if isinstance(self.password, OneTimePassword) else None
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials for SASL."""
+        if isinstance(self.password, OneTimePassword):
+            return Credentials(self.jid, self.password.text, one_time=True)
+        return Credentials(self.jid, self.password, one_time=False)
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt whose failure is counted."""
+        password = b"" if isinstance(self.password, OneTimePassword) else self.password.encode()
+        return Attempt(self.kind, self.jid.userhost(), password, self.address)
+
+
+class Logins:
+    """Makes logins. A login that fails, times out or is cancelled leaves no session and no valid one-time password.
+
+    :param runtime: reactor, slow work, observer.
+    :param hosts: returns settings and connections for a prepared host.
+    :param passwords: revokes the one-time password of a failed login.
+    :param throttle: limits failed logins.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        hosts: Callable[[str], BoshHost],
+        passwords: OneTimePasswords,
+        throttle: Throttle,
+    ) -> None:
+        self._runtime = runtime
+        self._hosts = hosts
+        self._passwords = passwords
+        self._throttle = throttle
+
+    @asynccontextmanager
+    async def logged_in(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
+        """Log in. An error in the login or in the block that follows ends the session.
+
+        :raises TooManyFailures: too many wrong passwords were tried.
+        :raises OneTimeRefused: a one-time password was rejected.
+        :raises BoshError: the login failed.
+        :raises StoreError: the store failed.
+        """
+        async with self._throttle.attempt(spec.attempt) as verdict:
+            task.login = None
+            try:
+                async with self._run(spec, task) as (login, runner):
+                    await self._report(verdict, login)
+                    yield login, runner
+            finally:
+                if not verdict.reported:
+                    await self._report(verdict, task.login)
+
+    @asynccontextmanager
+    async def _run(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
+        runtime = self._runtime
+        since = runtime.reactor.seconds()
+        async with self._hosts(spec.parameters.host).manager.reserve(address=spec.address) as lease:
+            runtime.observe("waiting for a connection", runtime.reactor.seconds() - since)
+            session = Session(spec.parameters)
+            login = task.login = Login(
+                session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
+            )
+            runner = LoginRunner(runtime.reactor, lease, login, runtime.run_work, task.cleanup_time, runtime.observe)
+            try:
+                await runner.log_in()
+                yield login, runner
+            except BaseException as error:
+                await self._clean_up(runner, spec.minted, error)
+                raise
+
+    async def _report(self, verdict: Verdict, login: Login | None) -> None:
+        """Report the outcome of a login. One that created no session reached no server, and has none."""
+        try:
+            if login is None:
+                return
+            if login.authenticated:
+                await verdict.accepted()
+            elif login.refused:
+                await verdict.rejected()
+            elif login.session.created:
+                verdict.unknown()
+        except StoreError as error:
+            self.log.error("the outcome of a login could not be counted: {reason}", reason=str(error))
+
+    async def _clean_up(self, runner: LoginRunner, minted: OneTimePassword | None, error: BaseException) -> None:
+        """Revoke the password and end the session. The revocation comes first: no network delays it.
+
+        :raises OneTimeRefused: the server rejected a one-time password.
+        """
+        revocation = await self._passwords.revoke(minted) if minted is not None else RevocationStatus.GONE
+        await runner.close()
+        if minted is not None and isinstance(error, Refused):
+            raise OneTimeRefused(error, revocation) from None

@@ -1,0 +1,45 @@
+"""Mint and revoke one-time passwords."""
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from warmside.otp import OneTimePassword
+from warmside.store.interface import IStore, RevocationStatus, StoreError
+
+
+class OneTimePasswords:
+    """One-time passwords of one lifetime.
+
+    :param store: the store.
+    :param lifetime: seconds after which a password expires.
+    """
+
+    log = Logger()
+
+    def __init__(self, store: IStore, lifetime: float) -> None:
+        self.store = store
+        self.lifetime = lifetime
+
+    async def mint(self, bare: str) -> OneTimePassword:
+        """Mint a password for a prepared bare JID.
+
+        :raises StoreError: the store failed.
+        """
+        return await self.store.mint(bare, self.lifetime)
+
+    async def revoke(self, minted: OneTimePassword) -> RevocationStatus:
+        """Revoke a password. A failure of the store is logged, so that a session is still handed over or ended."""
+        try:
+            return await self.store.revoke(minted)
+        except StoreError as error:
+            self.log.error(
+                "a one-time password could not be revoked and expires within {lifetime:g} s: {reason}",
+                lifetime=self.lifetime,
+                reason=str(error),
+            )
+            return RevocationStatus.GONE
+
+    def revoke_later(self, minted: OneTimePassword) -> None:
+        """Revoke a password that was not delivered."""
+        self.log.warn("a one-time password could not be delivered and is revoked")
+        Deferred.fromCoroutine(self.revoke(minted))
