@@ -26,24 +26,18 @@ from warmside.config.settings import Config
 from warmside.extauth.authorities import IAuthority
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
+from warmside.sessions.reachability import check_managers
 from warmside.sessions.warmer import Warmer
 from warmside.throttle.accounts import AccountThrottle
 from warmside.throttle.addresses import AddressThrottle
 from warmside.throttle.verified import VerifiedPasswords
-from warmside.web import metrics
 from warmside.web.admins import AdminChecker, AdminRealm, Bcrypt
+from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Root
 from warmside.web.metrics import Metrics
-from warmside.web.readiness import Readiness
-from warmside.web.resources import (
-    CredentialsEndpoint,
-    HealthEndpoint,
-    MetricsEndpoint,
-    OpenAPIEndpoint,
-    ReadyEndpoint,
-    WarmEndpoint,
-)
+from warmside.web.readiness import Readiness, check_store
+from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "WarmsideService"]
@@ -200,19 +194,17 @@ class WarmsideService:
             VerifiedPasswords(parts.counts, b"admin", self._run_work),
         )
         guard = AdminAuthenticator(Portal(AdminRealm(), [checker]), checker.knows, config.http.trusted_proxies)
-        counted = parts.metrics
-        readiness = Readiness(self._reactor, parts.store, lambda: [parts.manager(each) for each in config.managers()])
-        return Root(
+        readiness = Readiness(
+            self._reactor,
             {
-                b"warm": WarmEndpoint(guard, config.allows, self._warmer, counted.warmed),
-                b"credentials": CredentialsEndpoint(
-                    guard, config.allows, self._warmer, config.passwords.lifetime, counted.handed_out
+                "store": lambda: check_store(parts.store),
+                "connection_manager": lambda: check_managers(
+                    self._reactor, [parts.manager(each) for each in config.managers()]
                 ),
-                b"health": HealthEndpoint(),
-                b"ready": ReadyEndpoint(readiness.look),
-                b"metrics": MetricsEndpoint(counted.text, metrics.CONTENT_TYPE),
-                b"openapi.json": OpenAPIEndpoint(),
-            }
+            },
+        )
+        return resource_tree(
+            Access(guard, config.allows), self._warmer, config.passwords.lifetime, parts.metrics, readiness.check
         )
 
     def _sweep_regularly(self) -> None:

@@ -13,7 +13,7 @@ from warmside.web.admins import AddressedPassword, Admin, IAdmin, Overloaded
 from warmside.web.client_address import Networks
 from warmside.web.endpoint import Call
 from warmside.web.headers import request_header
-from warmside.web.replies import Problem
+from warmside.web.problems import Problem
 
 CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
 PORTS = {"http": 80, "https": 443}
