@@ -58,6 +58,9 @@ class ObservableHTTPChannel(HTTPChannel):
     Private: `_handlingRequest`, `_respondToBadRequestAndDisconnect`, `requests`, `length`, `persistent`,
     `allHeadersReceived`, `allContentReceived`, and a request's `startedWriting`. `callLater` is set by the factory.
 
+    A subclass overrides the methods that end in ``_received``. Once one of them has returned False, or a malformed
+    request was reported, all of them must return False: Twisted continues to read the rest of the same bytes.
+
     :cvar max_header_size: maximum size of a line of the header in bytes. A subclass limits the whole header.
     """
 
