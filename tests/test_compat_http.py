@@ -69,9 +69,7 @@ class Connection:
     def __init__(self) -> None:
         self.page = Page()
         self.clock = Clock()
-        site: Any = Site(  # type: ignore[no-untyped-call]
-            self.page, requestFactory=InMemoryRequest, reactor=self.clock, timeout=None
-        )
+        site: Any = Site(self.page, requestFactory=InMemoryRequest, reactor=self.clock, timeout=None)
         site.protocol = RecordingChannel
         self.transport = StringTransport()
         self.channel: Any = site.buildProtocol(None)
@@ -98,7 +96,7 @@ def test_all_overridden_methods_exist() -> None:
         for name in names:
             assert hasattr(base, name), f"{base.__name__}.{name} is gone"
     for name in ("requests", "_handlingRequest", "length", "persistent"):
-        assert hasattr(HTTPChannel(), name), f"HTTPChannel.{name} is gone"  # type: ignore[no-untyped-call]
+        assert hasattr(HTTPChannel(), name), f"HTTPChannel.{name} is gone"
 
 
 def test_a_request_is_reported_step_by_step(connection: Connection) -> None:
@@ -130,7 +128,8 @@ def test_a_rejected_request_is_not_processed(connection: Connection, hook: str) 
     connection.channel.rejecting = hook
     events = connection.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n")
     assert not connection.page.requests and not connection.channel.is_processing, f"HTTPChannel ignores {events}"
-    assert b"100" not in connection.transport.value() or hook == "body"
+    assert b"100 Continue" not in connection.transport.value() or hook == "body"
+    assert (connection.channel.current_request is None) == (hook == "line"), "HTTPChannel.lineReceived has changed"
 
 
 @pytest.mark.parametrize(
