@@ -46,7 +46,7 @@ def install(folder: Path, pause: float, *, atomic: bool) -> None:
             place[0] = 0
         return accepted
 
-    SQLiteStore.redeem = redeem_slowly  # type: ignore[method-assign]
+    SQLiteStore.redeem = redeem_slowly  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

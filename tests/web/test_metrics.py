@@ -1,4 +1,4 @@
-"""The metrics of several processes are one."""
+"""Metrics of several processes."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ sys.stdin.read()
 
 
 class Child:
-    """Another process that counts in the same folder."""
+    """A process that counts in the same folder."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -54,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_all_processes_are_summed_up_and_what_a_killed_one_counted_stays(folder: Path) -> None:
+def test_processes_are_summed_and_the_counts_of_a_killed_one_stay(folder: Path) -> None:
     metrics = Metrics(folder)
     metrics.answer(ExtauthRequest("auth", "juliet", "example.org", b"right"), True)
     metrics.connections(2)
@@ -69,7 +69,7 @@ def test_all_processes_are_summed_up_and_what_a_killed_one_counted_stays(folder:
     metrics.close()
 
 
-def test_a_new_process_goes_on_in_the_files_of_one_that_ended(folder: Path) -> None:
+def test_a_new_process_continues_in_the_files_of_one_that_ended(folder: Path) -> None:
     metrics = Metrics(folder)
     for _ in range(5):
         Child(folder).kill()
@@ -79,7 +79,7 @@ def test_a_new_process_goes_on_in_the_files_of_one_that_ended(folder: Path) -> N
     metrics.close()
 
 
-def test_what_is_counted_has_no_names_in_its_labels(folder: Path) -> None:
+def test_labels_contain_no_names(folder: Path) -> None:
     metrics = Metrics(folder)
     metrics.warmed("policy", 0.1)
     metrics.handed_out("success", 0.1)
@@ -94,11 +94,11 @@ def test_what_is_counted_has_no_names_in_its_labels(folder: Path) -> None:
     metrics.close()
 
 
-def test_what_becomes_of_one_time_passwords_is_counted(folder: Path) -> None:
+def test_redeemed_and_rejected_one_time_passwords_are_counted(folder: Path) -> None:
     metrics = Metrics(folder)
     one_time = ExtauthRequest("auth", "juliet", "example.org", f"{PREFIX}x".encode())
-    for question, yes in ((one_time, True), (one_time, False), (one_time, False), (None, False)):
-        metrics.answer(question, yes)
+    for request, accepted in ((one_time, True), (one_time, False), (one_time, False), (None, False)):
+        metrics.answer(request, accepted)
     metrics.answer(ExtauthRequest("setpass", "juliet", "example.org", one_time.secret), False)
     metrics.answer(ExtauthRequest("auth", "juliet", "example.org", b"ordinary"), True)
     counted = [value(metrics, "warmside_one_time_passwords_total", event=event) for event in ("redeemed", "refused")]

@@ -1,4 +1,4 @@
-"""Which form a reply takes."""
+"""Content negotiation."""
 
 import pytest
 
@@ -37,7 +37,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;
         (["application/json;q=7"], Form.JSON),
     ],
 )
-def test_the_reply_takes_the_form_that_is_liked_best(accept: list[str], form: Form | None) -> None:
+def test_the_reply_has_the_preferred_form(accept: list[str], form: Form | None) -> None:
     assert choose(accept) is form
 
 
@@ -49,7 +49,7 @@ def test_the_reply_takes_the_form_that_is_liked_best(accept: list[str], form: Fo
         (["text/html, application/problem+json;q=0.5"], Form.HTML),
     ],
 )
-def test_an_error_may_be_asked_for_in_a_form_of_its_own(accept: list[str], form: Form) -> None:
+def test_problem_json_is_a_form_of_errors_only(accept: list[str], form: Form) -> None:
     assert choose(accept, error=True) is form
 
 
@@ -63,5 +63,5 @@ def test_an_error_may_be_asked_for_in_a_form_of_its_own(accept: list[str], form:
         (["application/*"], True),
     ],
 )
-def test_json_may_be_acceptable_without_being_liked_best(accept: list[str], json: bool) -> None:
+def test_json_may_be_acceptable_without_being_preferred(accept: list[str], json: bool) -> None:
     assert accepts_json(accept) is json

@@ -1,4 +1,4 @@
-"""The bounds of the HTTP server, byte by byte on a connection without a network."""
+"""The limits of the HTTP server, on a connection in memory."""
 
 import json
 from typing import Any
@@ -11,11 +11,19 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from warmside.web.site import IDLE_TIME, LINGER_TIME, MAX_BODY, MAX_CONNECTIONS, MAX_HEADER, REQUEST_TIME, BoundedSite
+from warmside.web.site import (
+    DISCARD_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_BODY,
+    MAX_CONNECTIONS,
+    MAX_HEADER,
+    REQUEST_TIMEOUT,
+    BoundedSite,
+)
 
 
 class Echo(Resource):
-    """Replies with the length of the body and the fields that Twisted has seen."""
+    """Replies with the length of the body and the number of fields that Twisted has parsed."""
 
     isLeaf = True
 
@@ -38,7 +46,7 @@ class Connection:
         self.channel.makeConnection(self.transport)
 
     def send(self, data: bytes) -> bytes:
-        """Send bytes; returns the reply so far."""
+        """Send bytes; return what was received so far."""
         self.channel.dataReceived(data)
         reply: bytes = self.transport.value()
         return reply
@@ -53,40 +61,40 @@ def connection() -> Connection:
     return Connection()
 
 
-def test_a_body_of_64_kib_is_read_and_a_query_string_is_no_field(connection: Connection) -> None:
+def test_a_body_of_64_kib_is_read_and_a_query_string_is_not_a_field(connection: Connection) -> None:
     reply = connection.send(post(b"Content-Length: %d\r\n" % MAX_BODY, b"x" * MAX_BODY))
     assert reply.startswith(b"HTTP/1.1 200") and reply.endswith(b"[65536, 0]")
 
 
-def test_a_longer_body_is_refused_by_its_length_before_it_is_read(connection: Connection) -> None:
+def test_a_longer_body_is_rejected_by_its_length_before_it_is_read(connection: Connection) -> None:
     reply = connection.send(post(b"Content-Length: %d\r\n" % (MAX_BODY + 1)))
     assert reply.startswith(b"HTTP/1.1 413 Content Too Large\r\n")
     assert b"no-store" in reply
     assert b"X-Request-ID: " in reply
-    assert_closes_after_lingering(connection)
+    assert_discards_and_closes(connection)
 
 
-def test_a_longer_body_that_comes_along_with_the_header_is_refused_too(connection: Connection) -> None:
+def test_a_longer_body_that_arrives_with_the_header_is_rejected(connection: Connection) -> None:
     reply = connection.send(post(b"Content-Length: %d\r\n" % (MAX_BODY + 1), b"x" * 1000))
     assert reply.startswith(b"HTTP/1.1 413 Content Too Large\r\n") and reply.count(b"HTTP/1.1") == 1
-    assert_closes_after_lingering(connection)
+    assert_discards_and_closes(connection)
 
 
-def test_a_star_is_an_address_like_any_other(connection: Connection) -> None:
+def test_the_target_star_reaches_the_site(connection: Connection) -> None:
     reply = connection.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert reply.endswith(b"[0, 0]"), "Twisted has answered it past the site"
+    assert reply.endswith(b"[0, 0]"), "Twisted has replied without the site"
 
 
-def assert_closes_after_lingering(connection: Connection) -> None:
-    """What still comes is thrown away for a while, so that the peer gets to read the reply."""
+def assert_discards_and_closes(connection: Connection) -> None:
+    """Check that further bytes are discarded before the close, so that the client can read the reply."""
     reply = connection.transport.value()
     assert connection.send(b"x" * 100_000) == reply
     assert not connection.transport.disconnecting
-    connection.clock.advance(LINGER_TIME)
+    connection.clock.advance(DISCARD_TIMEOUT)
     assert connection.transport.disconnecting
 
 
-def test_a_refusal_comes_in_the_form_that_was_asked_for(connection: Connection) -> None:
+def test_a_rejection_has_the_accepted_form(connection: Connection) -> None:
     headers = b"Accept: application/json\r\nX-Request-ID: abc\r\nExpect: 100-continue\r\n"
     reply = connection.send(post(headers + b"Content-Length: 99999\r\n"))
     assert b"application/problem+json" in reply and b"X-Request-ID: abc" in reply
@@ -96,13 +104,13 @@ def test_a_refusal_comes_in_the_form_that_was_asked_for(connection: Connection) 
 @pytest.mark.parametrize(
     "request_", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", post(b"Content-Length: -1\r\n")]
 )
-def test_what_is_no_http_is_refused_like_everything_else(connection: Connection, request_: bytes) -> None:
+def test_a_malformed_request_gets_400_with_the_common_headers(connection: Connection, request_: bytes) -> None:
     reply = connection.send(request_)
     assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"Cache-Control: no-store" in reply and b"not a well-formed HTTP request" in reply
+    assert b"Cache-Control: no-store" in reply and b"not well-formed HTTP" in reply
 
 
-def test_a_target_may_name_the_host(connection: Connection) -> None:
+def test_a_target_may_include_the_host(connection: Connection) -> None:
     assert connection.send(b"GET http://localhost:1/x HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
@@ -119,7 +127,7 @@ def test_a_chunked_body_is_never_written_to_disk(connection: Connection, monkeyp
     import tempfile
 
     def forbidden(*_: Any, **__: Any) -> None:
-        raise AssertionError("a temporary file")
+        raise AssertionError("a temporary file was opened")
 
     for name in ("TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile", "mkstemp"):
         monkeypatch.setattr(tempfile, name, forbidden)
@@ -130,64 +138,64 @@ def test_a_chunked_body_is_never_written_to_disk(connection: Connection, monkeyp
 @pytest.mark.parametrize(
     "header", [b"X: " + b"x" * MAX_HEADER + b"\r\n", b"X: y\r\n" * 3000, b"X: " + b"x" * 3 * MAX_HEADER]
 )
-def test_a_header_block_over_16_kib_is_refused_with_a_reply(connection: Connection, header: bytes) -> None:
+def test_a_header_over_16_kib_gets_431(connection: Connection, header: bytes) -> None:
     reply = connection.send(post(header))
     assert reply.startswith(b"HTTP/1.1 431 ")
     assert reply.count(b"HTTP/1.1") == 1
-    assert_closes_after_lingering(connection)
+    assert_discards_and_closes(connection)
 
 
-def test_a_header_block_under_16_kib_is_read(connection: Connection) -> None:
+def test_a_header_under_16_kib_is_read(connection: Connection) -> None:
     assert connection.send(post(b"X: " + b"x" * (MAX_HEADER - 200) + b"\r\n")).startswith(b"HTTP/1.1 200")
 
 
-def test_each_request_has_a_header_block_of_its_own(connection: Connection) -> None:
+def test_the_limit_applies_to_the_header_of_each_request(connection: Connection) -> None:
     request = post(b"X: " + b"x" * (MAX_HEADER - 200) + b"\r\n")
     assert connection.send(request * 3).count(b"HTTP/1.1 200") == 3
 
 
 @pytest.mark.parametrize("slow", [post(b"Content-Length: 1000\r\n"), b"POST / HTTP/1.1\r\nHost"])
-def test_a_request_that_trickles_in_is_refused_after_ten_seconds(connection: Connection, slow: bytes) -> None:
+def test_a_slow_request_gets_408_after_ten_seconds(connection: Connection, slow: bytes) -> None:
     connection.send(slow)
-    for _ in range(int(REQUEST_TIME) - 1):
+    for _ in range(int(REQUEST_TIMEOUT) - 1):
         connection.clock.advance(1)
         assert connection.send(b"x") == b""
     connection.clock.advance(1)
     assert connection.transport.value().startswith(b"HTTP/1.1 408 ")
-    assert_closes_after_lingering(connection)
+    assert_discards_and_closes(connection)
 
 
-def test_the_clock_of_a_request_ends_with_it(connection: Connection) -> None:
+def test_the_time_limit_ends_with_the_request(connection: Connection) -> None:
     assert connection.send(post()).startswith(b"HTTP/1.1 200")
-    connection.clock.advance(REQUEST_TIME * 2)
+    connection.clock.advance(REQUEST_TIMEOUT * 2)
     assert connection.send(post()).count(b"HTTP/1.1 200") == 2
 
 
 def test_an_idle_connection_is_closed(connection: Connection) -> None:
-    connection.clock.advance(IDLE_TIME + 1)
+    connection.clock.advance(IDLE_TIMEOUT + 1)
     assert connection.transport.disconnecting
 
 
-def test_at_the_end_idle_connections_are_closed_and_the_others_after_their_reply(connection: Connection) -> None:
+def test_a_stopping_site_closes_idle_connections_and_the_others_after_their_reply(connection: Connection) -> None:
     connection.send(post())
     idle = connection.transport
     connection.open()
-    newcomer = connection.transport
+    new = connection.transport
     assert connection.channel.awaited
     connection.site.stop()
-    assert idle.disconnecting and not newcomer.disconnecting
-    assert b"Connection: close" in connection.send(post()) and newcomer.disconnecting
+    assert idle.disconnecting and not new.disconnecting
+    assert b"Connection: close" in connection.send(post()) and new.disconnecting
     assert not connection.channel.awaited
 
 
-def test_at_the_end_a_request_under_way_is_the_last_of_its_connection() -> None:
-    asked: list[Request] = []
+def test_a_stopping_site_closes_a_busy_connection_after_its_reply() -> None:
+    received: list[Request] = []
 
     class Slow(Resource):
         isLeaf = True
 
         def render(self, request: Request) -> int:
-            asked.append(request)
+            received.append(request)
             return NOT_DONE_YET
 
     connection = Connection(Slow())  # type: ignore[no-untyped-call]
@@ -195,13 +203,13 @@ def test_at_the_end_a_request_under_way_is_the_last_of_its_connection() -> None:
     assert connection.channel.busy
     connection.site.stop()
     assert not connection.transport.disconnecting
-    asked[0].finish()
+    received[0].finish()
     assert b"Connection: close" in connection.transport.value() and connection.transport.disconnecting
     connection.channel.connectionLost(Failure(ConnectionDone()))
     assert not connection.site.channels
 
 
-def test_at_the_end_a_request_that_is_half_there_is_waited_for(connection: Connection) -> None:
+def test_a_stopping_site_awaits_the_rest_of_a_request(connection: Connection) -> None:
     connection.send(post())
     connection.send(post(b"Content-Length: 2\r\n"))
     connection.site.stop()
@@ -210,7 +218,7 @@ def test_at_the_end_a_request_that_is_half_there_is_waited_for(connection: Conne
     assert not connection.channel.awaited
 
 
-def test_there_is_a_most_of_connections(connection: Connection) -> None:
+def test_the_number_of_connections_is_limited(connection: Connection) -> None:
     for _ in range(MAX_CONNECTIONS - 1):
         connection.open()
     served = connection.channel

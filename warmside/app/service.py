@@ -27,24 +27,18 @@ from warmside.extauth.authorities import IAuthority
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.reachability import check_managers
 from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.sessions.warmer import Warmer
 from warmside.throttle.throttle import Throttle
-from warmside.web import metrics
 from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm
+from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.endpoint import Root
 from warmside.web.hashing import Bcrypt
 from warmside.web.metrics import Metrics
-from warmside.web.readiness import Readiness
-from warmside.web.resources import (
-    CredentialsEndpoint,
-    HealthEndpoint,
-    MetricsEndpoint,
-    OpenAPIEndpoint,
-    ReadyEndpoint,
-    WarmEndpoint,
-)
+from warmside.web.readiness import Readiness, check_store
+from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "WarmsideService"]
@@ -199,19 +193,17 @@ class WarmsideService:
             self._reactor.seconds,
         )
         guard = AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, config.http.trusted_proxies)
-        counted = parts.metrics
-        readiness = Readiness(self._reactor, parts.store, lambda: [parts.manager(each) for each in config.managers()])
-        return Root(
+        readiness = Readiness(
+            self._reactor,
             {
-                b"warm": WarmEndpoint(guard, config.allows, self._warmer, counted.warmed),
-                b"credentials": CredentialsEndpoint(
-                    guard, config.allows, self._warmer, config.passwords.lifetime, counted.handed_out
+                "store": lambda: check_store(parts.store),
+                "connection_manager": lambda: check_managers(
+                    self._reactor, [parts.manager(each) for each in config.managers()]
                 ),
-                b"health": HealthEndpoint(),
-                b"ready": ReadyEndpoint(readiness.look),
-                b"metrics": MetricsEndpoint(counted.text, metrics.CONTENT_TYPE),
-                b"openapi.json": OpenAPIEndpoint(),
-            }
+            },
+        )
+        return resource_tree(
+            Access(guard, config.allows), self._warmer, config.passwords.lifetime, parts.metrics, readiness.check
         )
 
     def _sweep_regularly(self) -> None:

@@ -1,1 +1,5 @@
-"""The HTTP interface: who may ask, what a request may say, what a reply looks like."""
+"""The HTTP interface.
+
+To add a field of ``POST /warm``: an entry in `fields`. To add a resource: a class and its path in `resources`, and
+its description in `openapi`. To add a problem: an entry in `problems`.
+"""

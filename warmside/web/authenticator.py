@@ -14,7 +14,7 @@ from warmside.web.client_address import Networks
 from warmside.web.endpoint import Call
 from warmside.web.hashing import Overloaded
 from warmside.web.headers import request_header
-from warmside.web.replies import Problem
+from warmside.web.problems import Problem
 
 CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
 PORTS = {"http": 80, "https": 443}

@@ -1,19 +1,21 @@
-"""The address that a request counts for."""
+"""Determine the address that a request's failures are counted for."""
 
 import ipaddress
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 UNIX = "unix"
+"""Address of all clients of unix sockets."""
 
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], trusted: Networks) -> str:
-    """The address that a request counts for.
+    """Return the address that a request's failures are counted for.
 
-    :param peer: the IP address at the other end of the connection; ``None`` for a unix socket.
-    :param forwarded: the values of ``X-Forwarded-For``, believed as far as trusted proxies wrote them.
+    :param peer: the IP address of the connection's peer; ``None`` for a unix socket.
+    :param forwarded: the values of ``X-Forwarded-For``; only entries that trusted proxies added are used.
+    :param trusted: networks of the trusted proxies.
     :returns: an IPv4 address, an IPv6 network of 64 bits, or ``unix``.
     """
     address = _parsed(peer or "")

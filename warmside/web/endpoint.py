@@ -1,7 +1,4 @@
-"""What surrounds every resource: request id, negotiation, headers, errors, hanging up.
-
-A resource is a table of methods and their handlers.
-"""
+"""Base class of all resources: request ID, content negotiation, headers, errors and disconnected clients."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -13,23 +10,29 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from warmside.web import replies
+from warmside.web.body import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields
 from warmside.web.client_address import Networks, client_address
-from warmside.web.fields import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields
 from warmside.web.headers import accepted_form, request_header, request_headers, request_id
 from warmside.web.negotiate import Form
-from warmside.web.replies import Problem, Reply
+from warmside.web.problems import Problem, phrase, problem_for
+from warmside.web.replies import Reply, problem_reply
 
 Handler = Callable[["Call"], Awaitable[Reply]]
+"""Returns the reply to a request, or raises `Problem` or an error that `problem_for` knows."""
 
-HUNG_UP = "hung-up"
-"""The outcome of a call whose caller did not wait for the reply."""
+DISCONNECTED = "hung-up"
+"""Outcome of a call whose client disconnected before the reply."""
 
 
 class Call:
     """One request, as a handler sees it.
 
-    :ivar admin: who calls, as far as is known; ``jid``: for whom. Both are there for the audit line.
+    :ivar id: the request ID.
+    :ivar form: the form of reply that the request prefers; ``None`` if it accepts no form.
+    :ivar error_form: the form of an error.
+    :ivar started: when the request was received, in seconds of the monotonic clock.
+    :ivar admin: name of the admin, ``None`` if not known; for the audit line.
+    :ivar jid: JID that the request is for, ``None`` if not known; for the audit line.
     """
 
     def __init__(self, request: Request) -> None:
@@ -42,27 +45,31 @@ class Call:
         self.jid: str | None = None
 
     def header(self, name: str) -> str | None:
-        """A header's first value."""
+        """Return a header's first value; ``None`` if the header is absent."""
         return request_header(self.request, name)
 
     def address(self, trusted: Networks) -> str:
-        """The address that the call counts for; see `client_address`."""
+        """Return the address that failures of this call are counted for; see `client_address`."""
         peer: Any = self.request.getClientAddress()
         return client_address(getattr(peer, "host", None), request_headers(self.request, "X-Forwarded-For"), trusted)
 
     def fields(self) -> dict[str, Any]:
-        """The fields of the body.
+        """Return the fields of the body.
 
-        :raises Problem: it can't be read.
+        :raises Problem: there is a query string.
+        :raises ValueError: the body is not valid; see `read_fields`.
         """
         if b"?" in self.request.uri:
-            raise Problem("query", "fields belong into the body, not into a query string")
+            raise Problem("query", "the address has a query string: send the fields in the body")
         assert self.request.content is not None
         return read_fields(self.header("Content-Type"), self.request.content.read())
 
 
 class Endpoint(Resource):
-    """A resource whose methods are handlers."""
+    """A resource with a handler for each of its methods.
+
+    :param handlers: by method; ``HEAD`` is added to ``GET``.
+    """
 
     isLeaf = True
     log = Logger()
@@ -74,38 +81,39 @@ class Endpoint(Resource):
             handlers[b"HEAD"] = handlers[b"GET"]
 
     def render(self, request: Request) -> int:
-        """Answer a request; see `Resource.render`."""
+        """Reply to a request; see `Resource.render`. A disconnected client cancels the handler."""
         call = Call(request)
-        running = Deferred.fromCoroutine(self._answer(call))
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: running.cancel())
+        running = Deferred.fromCoroutine(self._reply(call))
+        finished = request.notifyFinish()
+        finished.addErrback(lambda _: running.cancel())
         running.addCallback(lambda reply: self._send(call, reply))
-        running.addErrback(self._unsent)
+        running.addErrback(self._log_unsent)
         return NOT_DONE_YET
 
-    def ended(self, call: Call, outcome: str, status: int | None) -> None:
-        """A call has come to its end.
+    def observe(self, call: Call, outcome: str, status: int | None) -> None:
+        """Take the outcome of a call. This one does nothing.
 
-        :param outcome: ``success``, the name of a problem, or ``hung-up``, which has no status.
+        :param outcome: ``success``, the name of a problem, or ``hung-up`` if the client disconnected.
+        :param status: ``None`` if the client disconnected.
         """
 
-    async def _answer(self, call: Call) -> Reply:
+    async def _reply(self, call: Call) -> Reply:
         try:
             if getattr(call.request, "postpath", None):
                 raise not_found()
             handler = self._handlers.get(call.request.method)
             if handler is None:
                 allowed = ", ".join(sorted(method.decode() for method in self._handlers))
-                raise Problem("method-not-allowed", f"this address knows only {allowed}", headers={"Allow": allowed})
+                raise Problem("method-not-allowed", f"the method must be one of: {allowed}", headers={"Allow": allowed})
             reply = await handler(call)
         except CancelledError:
-            self.ended(call, HUNG_UP, None)
+            self.observe(call, DISCONNECTED, None)
             raise
         except Exception as error:
             problem = self._problem(error, call)
-            self.ended(call, problem.name, problem.status)
-            return replies.problem(problem, call.error_form)
-        self.ended(call, "success", reply.status)
+            self.observe(call, problem.name, problem.status)
+            return problem_reply(problem, call.error_form)
+        self.observe(call, "success", reply.status)
         return reply
 
     def _problem(self, error: Exception, call: Call) -> Problem:
@@ -120,47 +128,50 @@ class Endpoint(Resource):
                 return Problem("unsupported-type", str(error))
             case TooManyFields():
                 return Problem("too-many-fields", str(error))
-        known = replies.problem_for(error)
-        if known is not None:
-            return known
+        problem = problem_for(error)
+        if problem is not None:
+            return problem
         self.log.failure("request {id} failed", Failure(error), id=call.id)
-        return Problem("internal", "something went wrong that is warmside's fault; the log has it")
+        return Problem("internal", f"internal error: see warmside's log for request {call.id}")
 
     def _send(self, call: Call, reply: Reply) -> None:
         request = call.request
-        request.setResponseCode(reply.status, replies.phrase(reply.status).encode())
+        request.setResponseCode(reply.status, phrase(reply.status).encode())
         for name, value in reply.all_headers(call.id).items():
             request.setHeader(name, value)
         channel: Any = request.channel
-        if reply.undelivered is not None and hasattr(channel, "if_reset"):
-            channel.if_reset(reply.undelivered)
+        if reply.undelivered is not None and hasattr(channel, "on_reset"):
+            channel.on_reset(reply.undelivered)
         if request.method != b"HEAD":
             request.write(reply.body)
         request.finish()
 
-    def _unsent(self, failure: Failure) -> None:
-        """The caller hung up before the reply: what was begun has been cancelled."""
+    def _log_unsent(self, failure: Failure) -> None:
+        """Log why a reply was not sent. A cancelled handler has no reply."""
         if not failure.check(CancelledError):
-            self.log.failure("a reply could not be sent", failure)
+            self.log.failure("the reply could not be sent", failure)
 
 
 class NotFound(Endpoint):
-    """Every other address."""
+    """Every unknown path."""
 
     def __init__(self) -> None:
         super().__init__({})
 
-    async def _answer(self, call: Call) -> Reply:
-        return replies.problem(not_found(), call.error_form)
+    async def _reply(self, call: Call) -> Reply:
+        return problem_reply(not_found(), call.error_form)
 
 
 def not_found() -> Problem:
-    """What every address but the known ones gets."""
-    return Problem("not-found", "there is nothing at this address")
+    """Return the problem of an unknown path."""
+    return Problem("not-found", "unknown path: /openapi.json lists the known ones")
 
 
 class Root(Resource):
-    """The root of the site."""
+    """The root of the site.
+
+    :param children: resources by path, without the slash.
+    """
 
     def __init__(self, children: dict[bytes, Resource]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -168,5 +179,5 @@ class Root(Resource):
             self.putChild(path, child)
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        """Whatever is no child is not there."""
+        """Return 404 for an unknown path."""
         return NotFound()

@@ -1,228 +1,283 @@
-"""What a request may say: the fields of a body, each read once, checked and bounded."""
+"""The fields of requests.
+
+To add a field: an entry in `WARM_FIELDS`, and an attribute of `WarmRequest`. The reader, the form of ``GET /warm``
+and the OpenAPI description follow from the entry.
+"""
 
 import ipaddress
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 from warmside.jids import JID, InvalidJID, prepare
 from warmside.otp import has_prefix
 from warmside.sessions.model import WarmRequest
+from warmside.web.body import FieldError
 
-MAX_FIELDS = 32
-MAX_SECONDS = 999_999_999
-FORM = "application/x-www-form-urlencoded"
-JSON = "application/json"
-
-
-class FieldError(ValueError):
-    """A field is missing, malformed, doubled or unknown. The message never shows its value."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        self.field = field if re.fullmatch(r"[A-Za-z0-9_-]{1,32}", field) else "(unnamed)"
-        super().__init__(f"{self.field}: {problem}")
+MAX_ATTACH_WITHIN = 999_999_999
+"""Seconds; the connection manager has a limit of its own, ``maxpause``."""
+MAX_LANGUAGE = 64
+"""Maximum length of a language tag in characters."""
 
 
-class BodyError(ValueError):
-    """The body is not what its type says it is."""
+class InvalidValue(ValueError):
+    """A field has an invalid value. The message says why, and does not contain the value."""
 
 
-class UnsupportedType(ValueError):
-    """The body's type is neither a form nor JSON."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a request.
 
-
-class TooManyFields(ValueError):
-    """The body has more fields than any request needs."""
-
-
-def read_fields(content_type: str | None, body: bytes) -> dict[str, Any]:
-    """The fields of a form or a JSON object.
-
-    :raises UnsupportedType: it is neither.
-    :raises TooManyFields: there are more than 32.
-    :raises BodyError: the body can't be parsed.
-    :raises FieldError: a field is doubled.
+    :ivar read: returns the value that a text means, or raises `ValueError`.
+    :ivar expected: describes the valid values, in error messages.
+    :ivar schema: JSON Schema of the value, for the OpenAPI description.
+    :ivar attribute: attribute of `WarmRequest` that takes the value; an absent field leaves its default.
+    :ivar required: True if the field must not be absent.
+    :ivar allow_empty: True if ``read`` takes an empty text, which otherwise means that the field is absent.
+    :ivar label: label in the form of ``GET /warm``; ``None`` if the form does not have the field.
+    :ivar preset: initial value in that form.
     """
-    if content_type is None and not body:
-        return {}
-    kind, _, parameters = (content_type or "").partition(";")
-    charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters, re.I)
-    if kind.strip().lower() not in (FORM, JSON) or (charset and charset[1].lower() not in ("utf-8", "utf8")):
-        raise UnsupportedType(f"send the fields as {FORM} or {JSON}, in UTF-8")
-    pairs = _json_pairs(body) if kind.strip().lower() == JSON else _form_pairs(body)
-    if len(pairs) > MAX_FIELDS:
-        raise TooManyFields(f"there are more than {MAX_FIELDS} fields")
-    fields: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in fields:
-            raise FieldError(name, "it is there twice")
-        fields[name] = value
-    return fields
+
+    name: str
+    read: Callable[[str], Any]
+    expected: str
+    schema: dict[str, Any]
+    attribute: str
+    required: bool = False
+    allow_empty: bool = False
+    label: str | None = None
+    preset: str | None = ""
 
 
-def _form_pairs(body: bytes) -> list[tuple[str, Any]]:
-    if body.count(b"&") > MAX_FIELDS:
-        raise TooManyFields(f"there are more than {MAX_FIELDS} fields")
-    try:
-        return list(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict"))
-    except ValueError:
-        raise BodyError("the body is not a form in UTF-8") from None
-
-
-class _Object(list[tuple[str, Any]]):
-    """A JSON object with all its members, doubled ones too."""
-
-
-def _json_pairs(body: bytes) -> list[tuple[str, Any]]:
-    try:
-        value = json.loads(body.decode(), object_pairs_hook=_Object)
-    except (ValueError, RecursionError):
-        raise BodyError("the body is not JSON in UTF-8") from None
-    if not isinstance(value, _Object):
-        raise BodyError("the body is not a JSON object")
-    return value
-
-
-class Reader:
-    """Takes known fields out of a request's; `finish` refuses what is left."""
-
-    def __init__(self, fields: dict[str, Any]) -> None:
-        self._fields = dict(fields)
-
-    def text(self, name: str, *, empty_is_absent: bool = True, right: str = "give a text") -> str | None:
-        """A text, or ``None`` if the field is absent."""
-        value = self._fields.pop(name, "")
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            raise FieldError(name, right)
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise FieldError(name, "it is not Unicode text")
-        return value or None if empty_is_absent else value
-
-    def has(self, name: str) -> bool:
-        """Whether the field is there."""
-        return name in self._fields
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number within bounds."""
-        right = f"give a whole number from {least} to {most}"
-        text = self.text(name, right=right)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdigit() and len(text) <= 9 and least <= int(text) <= most):
-            raise FieldError(name, right)
+def _integer(name: str, minimum: int, maximum: int, schema: dict[str, Any], label: str, preset: str = "") -> Field:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and minimum <= int(text) <= maximum):
+            raise ValueError
         return int(text)
 
-    def matching(self, name: str, read: Callable[[str], Any], right: str) -> Any:
-        """Whatever ``read`` makes of a text; ``None`` if absent. ``read`` raises ValueError."""
-        text = self.text(name, right=right)
-        if text is None:
-            return None
-        try:
-            return read(text)
-        except ValueError:
-            raise FieldError(name, right) from None
-
-    def finish(self) -> None:
-        """:raises FieldError: there is a field that nobody asked for."""
-        for name in self._fields:
-            raise FieldError(name, "there is no such field")
-
-
-def read_warm_request(fields: dict[str, Any]) -> WarmRequest:
-    """The warm_request that the fields of ``POST /warm`` express.
-
-    :raises FieldError: one of them is missing, malformed, doubled or unknown.
-    """
-    reader = Reader(fields)
-    jid = _jid(reader)
-    warm_request = WarmRequest(
-        jid,
-        password=_password(reader),
-        lang=_language(reader),
-        wait=reader.integer("wait", 60, 1, 300),
-        hold=reader.integer("hold", 1, 0, 10),
-        ver=reader.matching("ver", _ver, "give MAJOR.MINOR, such as 1.6") or (1, 6),
-        address=reader.matching("address", _address, "give an IP address"),
-        available=reader.matching("presence", _presence, "available is the only one") or False,
-        roster=reader.matching("fetch", _fetch, "roster is the only thing that can be fetched") or False,
-        attach_within=reader.integer("attach_within", 0, 1, MAX_SECONDS) or None,
+    return Field(
+        name=name,
+        read=read,
+        expected=f"an integer from {minimum} to {maximum}",
+        schema={"type": "integer", "minimum": minimum, "maximum": maximum, **schema},
+        attribute=name,
+        label=label,
+        preset=preset,
     )
-    reader.finish()
-    return warm_request
 
 
-def read_jid_alone(fields: dict[str, Any]) -> JID:
-    """The one field of ``POST /credentials``.
-
-    :raises FieldError: it is missing or malformed, or there are others.
-    """
-    reader = Reader(fields)
-    jid = _jid(reader)
-    reader.finish()
-    return jid
-
-
-def _jid(reader: Reader) -> JID:
-    text = reader.text("jid")
-    if text is None:
-        raise FieldError("jid", "it is missing: give the JID of the user, local@host")
-    try:
-        return prepare(text)
-    except InvalidJID as error:
-        raise FieldError("jid", str(error)) from None
+def _read_password(text: str) -> str:
+    if not text:
+        # Reading it as absent would log the user in without the password.
+        raise InvalidValue("empty: leave the field out to log in without the user's password")
+    if "\0" in text:
+        raise InvalidValue("contains a NUL character, which no password has")
+    if has_prefix(text.encode()):
+        raise InvalidValue("has the prefix of a one-time password: leave the field out, and warmside issues one")
+    return text
 
 
-def _password(reader: Reader) -> str | None:
-    if not reader.has("password"):
-        return None
-    password = reader.text("password", empty_is_absent=False) or ""
-    if not password:
-        # Read as absent, an empty password would be as good as the right one.
-        raise FieldError("password", "it is empty: leave the field out to log in without the user's password")
-    if "\0" in password:
-        raise FieldError("password", "it has a character that no password has")
-    if has_prefix(password.encode()):
-        raise FieldError("password", "one-time passwords are warmside's own: leave the field out")
-    return password
-
-
-def _language(reader: Reader) -> str:
-    if reader.has("lang") and reader.has("language"):
-        raise FieldError("language", "it is there twice, also as lang")
-    right = "give a language tag, such as en or pt-BR"
-    return reader.matching("lang", _lang, right) or reader.matching("language", _lang, right) or "en"
-
-
-def _lang(text: str) -> str:
-    if len(text) > 64 or not re.fullmatch(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*", text):
+def _read_language(text: str) -> str:
+    if len(text) > MAX_LANGUAGE or not re.fullmatch(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*", text):
         raise ValueError
     return text
 
 
-def _ver(text: str) -> tuple[int, int]:
+def _read_version(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", text)
     if match is None:
         raise ValueError
     return int(match[1]), int(match[2])
 
 
-def _presence(text: str) -> bool:
+def _read_address(text: str) -> str:
+    if "%" in text:
+        raise ValueError  # a scope is valid on one machine only
+    return str(ipaddress.ip_address(text))
+
+
+def _read_presence(text: str) -> bool:
     if text != "available":
         raise ValueError
     return True
 
 
-def _fetch(text: str) -> bool:
+def _read_fetch(text: str) -> bool:
     if [part.strip() for part in text.split(",")] != ["roster"]:
         raise ValueError
     return True
 
 
-def _address(text: str) -> str:
-    if "%" in text:
-        raise ValueError  # a scope means something on one machine only
-    return str(ipaddress.ip_address(text))
+JID_FIELD = Field(
+    name="jid",
+    read=prepare,
+    expected="the user's JID, LOCAL@HOST or LOCAL@HOST/RESOURCE",
+    schema={
+        "type": "string",
+        "minLength": 3,
+        "description": "Bare or full JID with a local part.",
+        "examples": ["juliet@example.org"],
+    },
+    attribute="jid",
+    required=True,
+    label="JID",
+    preset=None,
+)
+
+LANG_FIELD = Field(
+    name="lang",
+    read=_read_language,
+    expected="a language tag, such as en or pt-BR",
+    schema={"type": "string", "description": "Default language of the stream (xml:lang).", "default": "en"},
+    attribute="lang",
+    label="Language",
+    preset="en",
+)
+
+WARM_FIELDS = (
+    JID_FIELD,
+    Field(
+        name="password",
+        read=_read_password,
+        expected="the user's own password",
+        schema={
+            "type": "string",
+            "minLength": 1,
+            "description": "The user's own password. If absent, warmside issues a one-time password.",
+        },
+        attribute="password",
+        allow_empty=True,
+        label="Password",
+        preset=None,
+    ),
+    LANG_FIELD,
+    Field(
+        name="language",
+        read=LANG_FIELD.read,
+        expected=LANG_FIELD.expected,
+        schema=LANG_FIELD.schema,
+        attribute=LANG_FIELD.attribute,
+    ),
+    _integer(
+        "wait",
+        1,
+        300,
+        {"default": 60, "description": "Longest time in seconds that the connection manager may hold a request."},
+        "Wait (seconds)",
+        "60",
+    ),
+    _integer(
+        "hold",
+        0,
+        10,
+        {"default": 1, "description": "Maximum number of requests that the connection manager may hold."},
+        "Hold (requests)",
+        "1",
+    ),
+    Field(
+        name="ver",
+        read=_read_version,
+        expected="MAJOR.MINOR, such as 1.6",
+        schema={
+            "type": "string",
+            "pattern": r"^[0-9]{1,4}\.[0-9]{1,4}$",
+            "default": "1.6",
+            "description": "Highest BOSH version that the client supports.",
+        },
+        attribute="ver",
+        label="BOSH version",
+        preset="1.6",
+    ),
+    Field(
+        name="address",
+        read=_read_address,
+        expected="an IP address",
+        schema={"type": "string", "description": "The browser's IP address."},
+        attribute="address",
+    ),
+    _integer(
+        "attach_within",
+        1,
+        MAX_ATTACH_WITHIN,
+        {"description": "Seconds that the session must survive before the browser attaches."},
+        "Attach within (seconds)",
+    ),
+    Field(
+        name="presence",
+        read=_read_presence,
+        expected="available",
+        schema={"const": "available", "description": "Send initial presence before the handover."},
+        attribute="available",
+        label="Initial presence (available)",
+    ),
+    Field(
+        name="fetch",
+        read=_read_fetch,
+        expected="roster",
+        schema={"const": "roster", "description": "Include the user's roster in the reply."},
+        attribute="roster",
+        label="Fetch (roster)",
+    ),
+)
+"""Fields of ``POST /warm``."""
+
+CREDENTIALS_FIELDS = (JID_FIELD,)
+"""Fields of ``POST /credentials``."""
+
+
+def read_warm_request(fields: dict[str, Any]) -> WarmRequest:
+    """Return the request that the fields of ``POST /warm`` describe.
+
+    :raises FieldError: a field is missing, malformed, duplicate or unknown.
+    """
+    return WarmRequest(**_read(fields, WARM_FIELDS))
+
+
+def read_credentials_request(fields: dict[str, Any]) -> JID:
+    """Return the JID that the fields of ``POST /credentials`` contain.
+
+    :raises FieldError: the field is missing or malformed, or there are others.
+    """
+    jid: JID = _read(fields, CREDENTIALS_FIELDS)[JID_FIELD.attribute]
+    return jid
+
+
+def _read(given: dict[str, Any], known: Sequence[Field]) -> dict[str, Any]:
+    """Return the values by attribute; fields that are absent have none."""
+    values: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for each in known:
+        if each.name in given:
+            if each.attribute in names:
+                raise FieldError(each.name, f"duplicate: send {names[each.attribute]} or {each.name}")
+            names[each.attribute] = each.name
+            text = _text(each, given[each.name])
+            if text or each.allow_empty:
+                values[each.attribute] = _value(each, text)
+        if each.required and each.attribute not in values:
+            raise FieldError(each.name, f"missing: expected {each.expected}")
+    known_names = [each.name for each in known]
+    for name in given:
+        if name not in known_names:
+            raise FieldError(name, "unknown field")
+    return values
+
+
+def _text(field: Field, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise FieldError(field.name, f"expected {field.expected}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise FieldError(field.name, "contains a surrogate, which is not Unicode text")
+    return value
+
+
+def _value(field: Field, text: str) -> Any:
+    try:
+        return field.read(text)
+    except (InvalidJID, InvalidValue) as error:
+        raise FieldError(field.name, str(error)) from None
+    except ValueError:
+        raise FieldError(field.name, f"expected {field.expected}") from None

@@ -1,8 +1,8 @@
-"""What is counted, for ``/metrics``: prometheus-client in its multiprocess mode, one sum over all copies.
+"""Metrics for ``/metrics``: prometheus-client in its multiprocess mode, summed over all processes of a machine.
 
-Each process counts in files of a numbered slot, which it holds by a lock; the next process that
-takes the slot goes on where the last one ended. So counters never go back, and there are never more
-files than there were processes at a time. No label carries a name, a JID or an address.
+Each process counts in the files of a numbered slot, which it locks. The next process that takes the slot continues
+with its counts. Counters therefore never decrease, and the number of files is that of the processes that ran at the
+same time. No label contains a name, a JID or an address.
 """
 
 import fcntl
@@ -17,18 +17,19 @@ from warmside.extauth.request import ExtauthRequest
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
-"""Upper bounds of the histograms' buckets."""
+"""Upper bounds of the histograms' buckets, in seconds."""
 EVENTS = ("minted", "redeemed", "refused", "revoked", "expired")
+"""Events of one-time passwords."""
 OPERATIONS = ("auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3", "certauth", "")
-
+"""Operations of the extauth protocol; a malformed request has none."""
 
 _opened: "dict[Path, Metrics]" = {}
 
 
 def open_metrics(folder: Path) -> "Metrics":
-    """The metrics that this process counts in a folder; opened once, however often the service is started.
+    """Return this process's metrics in a folder; they are opened once, even if the service starts again.
 
-    :raises OSError: they can't be opened.
+    :raises OSError: the files can't be opened.
     """
     if folder not in _opened:
         _opened[folder] = Metrics(folder)
@@ -38,8 +39,8 @@ def open_metrics(folder: Path) -> "Metrics":
 class Metrics:
     """All metrics of one process.
 
-    :param folder: of the files, shared by all processes of this machine and by nobody else.
-    :raises OSError: they can't be opened.
+    :param folder: holds the files; shared by all processes of warmside on this machine, and used for nothing else.
+    :raises OSError: the files can't be opened.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,66 +49,69 @@ class Metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
-        self._warm = Counter("warmside_warm", "Answers to POST /warm.", ["outcome"], registry=registry)
+        self._warm = Counter("warmside_warm", "Replies to POST /warm.", ["outcome"], registry=registry)
         self._credentials = Counter(
-            "warmside_credentials", "Answers to POST /credentials.", ["outcome"], registry=registry
+            "warmside_credentials", "Replies to POST /credentials.", ["outcome"], registry=registry
         )
         self._warm_seconds = Histogram(
-            "warmside_warm_seconds", "Time from a request to its warm session.", registry=registry, buckets=SECONDS
+            "warmside_warm_seconds", "Seconds from a request to its warm session.", registry=registry, buckets=SECONDS
         )
         self._steps = Histogram(
-            "warmside_step_seconds", "Time for each step of warming.", ["step"], registry=registry, buckets=SECONDS
+            "warmside_step_seconds", "Seconds for each step of a login.", ["step"], registry=registry, buckets=SECONDS
         )
         passwords = Counter(
-            "warmside_one_time_passwords", "What became of one-time passwords.", ["event"], registry=registry
+            "warmside_one_time_passwords", "Events of one-time passwords.", ["event"], registry=registry
         )
         self._passwords = {event: passwords.labels(event) for event in EVENTS}
         answers = Counter(
-            "warmside_extauth_answers", "Answers to ejabberd.", ["operation", "answer"], registry=registry
+            "warmside_extauth_answers", "Responses to ejabberd.", ["operation", "answer"], registry=registry
         )
         self._answers = {
-            (operation, yes): answers.labels(operation or "malformed", "yes" if yes else "no")
+            (operation, accepted): answers.labels(operation or "malformed", "yes" if accepted else "no")
             for operation in OPERATIONS
-            for yes in (True, False)
+            for accepted in (True, False)
         }
         self._connections = Gauge(
             "warmside_connections_in_use",
-            "Connections to connection managers that are reserved now.",
+            "Reserved connections to connection managers.",
             registry=registry,
             multiprocess_mode="livesum",
         )
         self._connections.set(0)
 
     def warmed(self, outcome: str, seconds: float) -> None:
-        """A ``POST /warm`` has come to its end."""
+        """Count a ``POST /warm``, and its seconds if it succeeded."""
         self._warm.labels(outcome).inc()
         if outcome == "success":
             self._warm_seconds.observe(seconds)
 
     def handed_out(self, outcome: str, seconds: float) -> None:
-        """A ``POST /credentials`` has come to its end."""
+        """Count a ``POST /credentials``."""
         self._credentials.labels(outcome).inc()
 
     def step(self, name: str, seconds: float) -> None:
-        """A step of warming was done."""
+        """Count the seconds of a step of a login."""
         self._steps.labels(name).observe(seconds)
 
     def password(self, event: str, number: int) -> None:
-        """One-time passwords were minted or revoked, or have expired."""
+        """Count one-time passwords that were minted or revoked, or that expired."""
         self._passwords[event].inc(number)
 
-    def answer(self, question: ExtauthRequest | None, yes: bool) -> None:
-        """ejabberd got an answer, to a malformed question if ``None``; by some, one-time passwords are redeemed."""
-        self._answers[question.operation if question else "", yes].inc()
-        if question and question.about_one_time:
-            self._passwords["redeemed" if yes else "refused"].inc()
+    def answer(self, request: ExtauthRequest | None, accepted: bool) -> None:
+        """Count a response to ejabberd, and the redeemed or rejected one-time password if the request has one.
+
+        :param request: ``None`` if it was malformed.
+        """
+        self._answers[request.operation if request else "", accepted].inc()
+        if request and request.about_one_time:
+            self._passwords["redeemed" if accepted else "refused"].inc()
 
     def connections(self, change: int) -> None:
-        """Connections were reserved or let go of."""
+        """Count connections that were reserved, or released if the change is negative."""
         self._connections.inc(change)
 
     def text(self) -> bytes:
-        """The sum over all processes, in Prometheus' text format."""
+        """Return the sum over all processes, in Prometheus' text format."""
         for path in self._folder.glob("gauge_live*_*.db"):
             _remove_if_dead(self._folder, path)
         registry = CollectorRegistry()
@@ -115,12 +119,12 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """Nothing is under way any more. The slot is this process's until it ends; what was counted stays."""
+        """Reset the gauge. The process keeps its slot until it ends, and the counts stay."""
         self._connections.set(0)
 
 
 def _take_slot(folder: Path) -> tuple[int, int]:
-    """The lock of the first slot that nobody holds, and its number."""
+    """Lock the first free slot; return the descriptor of the lock and the number of the slot."""
     for slot in count():
         lock = _try_lock(folder, slot)
         if lock is not None:
@@ -139,7 +143,7 @@ def _try_lock(folder: Path, slot: int) -> int | None:
 
 
 def _remove_if_dead(folder: Path, path: Path) -> None:
-    """Remove what a process that was killed left as its present state."""
+    """Remove the gauges of a process that was killed: they describe a current state."""
     slot = path.stem.rpartition("_")[2]
     lock = _try_lock(folder, int(slot)) if slot.isdigit() else None
     if lock is not None:

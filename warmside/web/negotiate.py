@@ -1,13 +1,14 @@
-"""Which form a reply takes: the ``Accept`` header (RFC 9110, 12.5.1)."""
+"""Content negotiation: choose the form of a reply by the ``Accept`` header (RFC 9110, 12.5.1)."""
 
 import enum
 from collections.abc import Iterable
 
 MAX_RANGES = 50
+"""Maximum number of media ranges that are read; the rest is ignored."""
 
 
 class Form(enum.Enum):
-    """The forms of a reply."""
+    """The form of a reply."""
 
     HTML = "text/html"
     XHTML = "application/xhtml+xml"
@@ -15,49 +16,43 @@ class Form(enum.Enum):
     TEXT = "text/plain"
 
 
-NAMES = {
-    Form.HTML: ("text/html",),
-    Form.XHTML: ("application/xhtml+xml",),
-    Form.JSON: ("application/json",),
-    Form.TEXT: ("text/plain",),
-}
-PROBLEM = "application/problem+json"
-"""What an error in JSON is (RFC 9457); who accepts it gets errors so, but no other reply."""
+PROBLEM_JSON = "application/problem+json"
+"""Media type of an error in JSON (RFC 9457). A client that accepts it gets errors in JSON, but no other reply."""
 
 
 def choose(accept: Iterable[str], *, error: bool = False) -> Form | None:
-    """The form that the caller likes best; ``None`` if he accepts none of them.
+    """Return the form that the client prefers; ``None`` if it accepts no form.
 
-    Each form has the weight of the most specific range that matches it. Of the same weight, one that
-    is named comes before one that only a wildcard matches, and the earlier before the later. XHTML is
-    served as ``application/xhtml+xml`` only where ``text/html`` is not accepted.
+    Each form has the weight of the most specific media range that matches it. With equal weights, a form that is
+    named precedes one that only a wildcard matches, then the one that is named first. ``application/xhtml+xml`` is
+    chosen only if ``text/html`` is not accepted.
 
     :param accept: the values of all ``Accept`` headers.
-    :param error: whether it is for an error.
+    :param error: True if the reply is an error.
     """
     ranges = _ranges(accept)
     if not ranges:
         return Form.HTML
     ranks: dict[Form, tuple[float, int, int]] = {}
-    for form, names in NAMES.items():
-        matches = [_match(name, ranges) for name in ((*names, PROBLEM) if error and form is Form.JSON else names)]
-        best = max(matches)
+    for form in Form:
+        names = (form.value, PROBLEM_JSON) if error and form is Form.JSON else (form.value,)
+        best = max(_match(name, ranges) for name in names)
         if best[0] > 0:
             ranks[form] = best
     if not ranks:
         return None
-    liked = max(ranks, key=lambda form: ranks[form])
-    return Form.HTML if liked is Form.XHTML and Form.HTML in ranks else liked
+    preferred = max(ranks, key=lambda form: ranks[form])
+    return Form.HTML if preferred is Form.XHTML and Form.HTML in ranks else preferred
 
 
 def accepts_json(accept: Iterable[str]) -> bool:
-    """Whether a reply in JSON is acceptable, be it liked best or not."""
+    """Return True if a reply in JSON is acceptable, even if another form is preferred."""
     ranges = _ranges(accept)
-    return not ranges or _match("application/json", ranges)[0] > 0
+    return not ranges or _match(Form.JSON.value, ranges)[0] > 0
 
 
 def _ranges(accept: Iterable[str]) -> dict[str, tuple[float, int]]:
-    """The media ranges with their weights and places."""
+    """Return the weight and the position of each media range."""
     ranges: dict[str, tuple[float, int]] = {}
     texts = [part for value in accept for part in value.split(",") if part.strip()]
     for position, text in enumerate(texts[:MAX_RANGES]):
@@ -67,7 +62,7 @@ def _ranges(accept: Iterable[str]) -> dict[str, tuple[float, int]]:
 
 
 def _match(name: str, ranges: dict[str, tuple[float, int]]) -> tuple[float, int, int]:
-    """The weight of a type, how exactly it is named, and how early (greater is earlier)."""
+    """Return weight, specificity and negative position of the range that matches a media type: greater is better."""
     for specificity, pattern in ((2, name), (1, name.partition("/")[0] + "/*"), (0, "*/*")):
         if pattern in ranges:
             weight, position = ranges[pattern]

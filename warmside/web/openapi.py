@@ -1,41 +1,50 @@
-"""The OpenAPI 3.1 description of the HTTP interface, made from what the interface itself is made of."""
+"""The OpenAPI 3.1 description of the HTTP interface, made from the fields and problems that the code uses.
 
+To describe a new resource: an entry in `description`, with a function that returns its operation.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from warmside import __version__
-from warmside.web.fields import FORM, JSON
-from warmside.web.replies import PROBLEMS, phrase
+from warmside.web.body import FORM, JSON
+from warmside.web.fields import CREDENTIALS_FIELDS, WARM_FIELDS, Field
+from warmside.web.negotiate import PROBLEM_JSON
+from warmside.web.problems import PROBLEMS, phrase
 
 Schema = dict[str, Any]
 
 STRING: Schema = {"type": "string"}
-SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "seconds"}
+SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Seconds."}
 
 
 def description() -> Schema:
-    """The whole description, as a JSON object."""
+    """Return the description as a JSON object."""
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "warmside",
             "version": __version__,
-            "summary": "Logs the users of a web application in to ejabberd without knowing their passwords.",
+            "summary": "Logs the users of a web application in to ejabberd without their passwords.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "security": [{"admin": []}],
         "paths": {
             "/warm": {"get": _form(), "post": _warm()},
             "/credentials": {"post": _credentials()},
-            "/health": {"get": _open("Whether the process serves.", {"status": {"const": "ok"}}, [])},
+            "/health": {"get": _public("Return 200 while the process serves.", {"status": {"const": "ok"}})},
             "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
-            "/openapi.json": {"get": _open("This description.", {"openapi": STRING}, [])},
+            "/openapi.json": {"get": _public("Return this description.", {"openapi": STRING})},
         },
         "components": {
             "securitySchemes": {"admin": {"type": "http", "scheme": "basic"}},
             "schemas": {"WarmSession": _warm_session(), "Problem": _problem()},
             "headers": {
-                "RetryAfter": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}},
+                "RetryAfter": {
+                    "description": "Seconds to wait before a retry.",
+                    "schema": {"type": "integer", "minimum": 1},
+                },
                 "Challenge": {"schema": STRING},
             },
         },
@@ -45,7 +54,7 @@ def description() -> Schema:
 def _form() -> Schema:
     page = {"text/html": {"schema": STRING}, "application/xhtml+xml": {"schema": STRING}}
     replies = {"200": {"description": "The form.", "content": page}}
-    return {"summary": "A form for trying it out in a browser.", "responses": replies | _problems([401, 403, 406, 429])}
+    return {"summary": "Return a form for tests in a browser.", "responses": replies | _problems([401, 403, 406, 429])}
 
 
 def _warm() -> Schema:
@@ -53,21 +62,21 @@ def _warm() -> Schema:
         JSON: {"schema": {"$ref": "#/components/schemas/WarmSession"}},
         "text/html": {"schema": STRING},
         "application/xhtml+xml": {"schema": STRING},
-        "text/plain": {"schema": {"type": "string", "description": "JID, SID and RID, a line each"}},
+        "text/plain": {"schema": {"type": "string", "description": "Three lines: JID, SID, RID."}},
     }
     return {
-        "summary": "Log a user in, and hand the session over.",
-        "requestBody": _body(_wish()),
+        "summary": "Log a user in, and return the session for the browser.",
+        "requestBody": _body(WARM_FIELDS),
         "responses": {"200": {"description": "A warm session.", "content": content}}
         | _problems([400, 401, 403, 406, 413, 415, 429, 502, 503, 504]),
     }
 
 
 def _credentials() -> Schema:
-    members = {"jid": STRING, "password": STRING, "expires_in": {"type": "number", "description": "seconds"}}
+    members = {"jid": STRING, "password": STRING, "expires_in": {"type": "number", "description": "Seconds."}}
     return {
-        "summary": "A one-time password for a client that logs in itself.",
-        "requestBody": _body({"jid": _jid()}),
+        "summary": "Return a one-time password for a client that logs in itself.",
+        "requestBody": _body(CREDENTIALS_FIELDS),
         "responses": {"200": _json_reply("A one-time password.", members)}
         | _problems([400, 401, 403, 406, 413, 415, 429, 502, 503, 504]),
     }
@@ -75,20 +84,23 @@ def _credentials() -> Schema:
 
 def _ready() -> Schema:
     members = {"status": {"enum": ["ready", "not ready"]}, "store": STRING, "connection_manager": STRING}
-    described = _open("Whether the store and the connection managers are there.", members, [])
-    described["responses"]["503"] = _json_reply("Something is missing.", members)
+    described = _public("Return the state of each part that the service needs.", members)
+    described["responses"]["503"] = _json_reply("A part is not ok.", members)
     return described
 
 
 def _metrics() -> Schema:
     replies = {"200": {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": STRING}}}}
-    return {"summary": "Metrics, summed up over all copies.", "security": [], "responses": replies}
+    return {
+        "summary": "Return the metrics, summed over all processes of the machine.",
+        "security": [],
+        "responses": replies,
+    }
 
 
-def _open(summary: str, members: Schema, problems: list[int]) -> Schema:
-    """What anyone may GET."""
-    replies = {"200": _json_reply(summary, members)} | _problems(problems)
-    return {"summary": summary, "security": [], "responses": replies}
+def _public(summary: str, members: Schema) -> Schema:
+    """Return the description of a GET that needs no admin."""
+    return {"summary": summary, "security": [], "responses": {"200": _json_reply(summary, members)}}
 
 
 def _json_reply(text: str, members: Schema) -> Schema:
@@ -96,31 +108,14 @@ def _json_reply(text: str, members: Schema) -> Schema:
     return {"description": text, "content": {JSON: {"schema": schema}}}
 
 
-def _body(fields: Schema) -> Schema:
-    schema = {"type": "object", "properties": fields, "required": ["jid"], "additionalProperties": False}
-    return {"required": True, "content": {JSON: {"schema": schema}, FORM: {"schema": schema}}}
-
-
-def _jid() -> Schema:
-    text = "bare or full JID with a local part"
-    return {"type": "string", "minLength": 3, "description": text, "examples": ["juliet@example.org"]}
-
-
-def _wish() -> Schema:
-    language = {"type": "string", "description": "language of the stream (xml:lang)", "default": "en"}
-    return {
-        "jid": _jid(),
-        "password": {"type": "string", "minLength": 1, "description": "the user's own; absent, one is minted"},
-        "lang": language,
-        "language": language,
-        "wait": {"type": "integer", "minimum": 1, "maximum": 300, "default": 60},
-        "hold": {"type": "integer", "minimum": 0, "maximum": 10, "default": 1},
-        "ver": {"type": "string", "pattern": r"^[0-9]{1,4}\.[0-9]{1,4}$", "default": "1.6"},
-        "address": {"type": "string", "description": "the browser's IP address"},
-        "presence": {"const": "available"},
-        "fetch": {"const": "roster"},
-        "attach_within": {"type": "integer", "minimum": 1, "description": "seconds"},
+def _body(fields: Iterable[Field]) -> Schema:
+    schema = {
+        "type": "object",
+        "properties": {field.name: field.schema for field in fields},
+        "required": [field.name for field in fields if field.required],
+        "additionalProperties": False,
     }
+    return {"required": True, "content": {JSON: {"schema": schema}, FORM: {"schema": schema}}}
 
 
 def _warm_session() -> Schema:
@@ -134,7 +129,7 @@ def _warm_session() -> Schema:
     members: Schema = {
         "jid": STRING,
         "sid": STRING,
-        "rid": {"type": "integer", "description": "rid of the client's next request"},
+        "rid": {"type": "integer", "description": "RID of the client's next request."},
         "wait": SECONDS,
         "hold": {"type": "integer"},
         "requests": {"type": "integer"},
@@ -144,7 +139,7 @@ def _warm_session() -> Schema:
         "maxpause": {"type": ["integer", "null"]},
         "ver": STRING,
         "bosh_url": {"type": ["string", "null"]},
-        "stanzas": {"type": "array", "items": {"type": "string", "description": "an element, as XML"}},
+        "stanzas": {"type": "array", "items": {"type": "string", "description": "An element, as XML."}},
     }
     roster = {"type": "array", "items": {"type": "object", "properties": contact}}
     return {"type": "object", "properties": members | {"roster": roster}, "required": list(members)}
@@ -153,14 +148,14 @@ def _warm_session() -> Schema:
 def _problem() -> Schema:
     return {
         "type": "object",
-        "description": "RFC 9457",
+        "description": "Problem details (RFC 9457).",
         "properties": {
             "type": {"enum": [f"urn:warmside:{name}" for name in PROBLEMS]},
             "title": STRING,
             "status": {"enum": sorted(set(PROBLEMS.values()))},
             "detail": STRING,
-            "field": {"type": "string", "description": "the field that is wrong"},
-            "step": {"type": "string", "description": "what the login was at"},
+            "field": {"type": "string", "description": "Name of the invalid field."},
+            "step": {"type": "string", "description": "Step of the login that failed."},
         },
         "required": ["type", "title", "status", "detail"],
     }
@@ -168,7 +163,7 @@ def _problem() -> Schema:
 
 def _problems(statuses: list[int]) -> Schema:
     content = {
-        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+        PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}},
         "text/html": {"schema": STRING},
         "application/xhtml+xml": {"schema": STRING},
         "text/plain": {"schema": STRING},

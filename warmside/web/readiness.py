@@ -1,66 +1,56 @@
-"""Whether all that the service needs is there: the store, and the connection managers."""
+"""Check the parts that the service needs, for ``/ready``."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from warmside.bosh.errors import BoshError
-from warmside.bosh.transport import ConnectionManager
 from warmside.sessions.singleflight import SingleFlight
 from warmside.store.interface import IStore, StoreError
 
 MAX_AGE = 1.0
-"""Seconds for which what was seen is told again; with the time to look it is less than two."""
-TIME_TO_LOOK = 0.9
+"""Seconds for which a result is returned again. Together with the time for a check it is less than two."""
+
+OK = "ok"
+
+Check = Callable[[], Awaitable[str]]
+"""Returns the state of one part: ``ok``, or a word for the fault."""
 
 
 class Readiness:
-    """Looks at the parts, once for all who ask within a second.
+    """Checks all parts, at most once a second for any number of requests.
 
-    :param managers: gives the ways to the connection managers that may be used.
+    :param checks: by the name of the part.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, store: IStore, managers: Callable[[], Sequence[ConnectionManager]]) -> None:
-        self._reactor = reactor
-        self._store = store
-        self._managers = managers
-        self._looks: SingleFlight[None, dict[str, str]] = SingleFlight()
-        self._seen: dict[str, str] = {}
-        self._seen_at = float("-inf")
+    def __init__(self, clock: IReactorTime, checks: Mapping[str, Check]) -> None:
+        self._clock = clock
+        self._checks = checks
+        self._flight: SingleFlight[None, dict[str, str]] = SingleFlight()
+        self._states: dict[str, str] = {}
+        self._checked_at = float("-inf")
 
-    async def look(self) -> dict[str, str]:
-        """Each part's state: ``ok``, or what is wrong in a word."""
-        if self._reactor.seconds() - self._seen_at > MAX_AGE:
-            return await self._looks.run(None, self._look)
-        return self._seen
+    async def check(self) -> dict[str, str]:
+        """Return the state of each part, at most two seconds old."""
+        if self._clock.seconds() - self._checked_at > MAX_AGE:
+            return await self._flight.run(None, self._check)
+        return self._states
 
-    async def _look(self) -> dict[str, str]:
-        started = self._reactor.seconds()
-        seen = {"store": await self._store_state(), "connection_manager": await self._managers_state()}
-        if seen != self._seen and (self._seen or set(seen.values()) != {"ok"}):
-            self.log.info("ready: {seen}", seen=", ".join(f"{part} {state}" for part, state in seen.items()))
-        self._seen, self._seen_at = seen, started
-        return seen
+    async def _check(self) -> dict[str, str]:
+        started = self._clock.seconds()
+        states = {part: await check() for part, check in self._checks.items()}
+        if states != self._states and (self._states or set(states.values()) != {OK}):
+            self.log.info("ready: {states}", states=", ".join(f"{part} {state}" for part, state in states.items()))
+        self._states, self._checked_at = states, started
+        return states
 
-    async def _store_state(self) -> str:
-        try:
-            await self._store.sweep()
-        except StoreError:
-            return "broken"
-        return "ok"
 
-    async def _managers_state(self) -> str:
-        looks = [Deferred.fromCoroutine(self._manager_state(manager)) for manager in self._managers()]
-        states = [await look for look in looks]
-        return next((state for state in states if state != "ok"), "ok")
-
-    async def _manager_state(self, manager: ConnectionManager) -> str:
-        try:
-            await Deferred.fromCoroutine(manager.look()).addTimeout(TIME_TO_LOOK, self._reactor)
-        except (BoshError, TimeoutError):
-            return "unreachable"
-        return "ok"
+async def check_store(store: IStore) -> str:
+    """Return ``ok`` if the store can be written to, else ``broken``."""
+    try:
+        await store.sweep()
+    except StoreError:
+        return "broken"
+    return OK

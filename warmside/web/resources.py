@@ -1,96 +1,89 @@
-"""The resources of the HTTP interface."""
+"""The resources of the HTTP interface, and their paths.
+
+To add a resource: a class, its path in `resource_tree`, and its description in `warmside.web.openapi`.
+"""
 
 import json
-import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from warmside.jids import JID
 from warmside.sessions.warmer import Warmer
-from warmside.web import openapi, replies, xhtml
-from warmside.web.audit import audit
-from warmside.web.authenticator import AdminAuthenticator
-from warmside.web.endpoint import Call, Endpoint, Handler
-from warmside.web.fields import read_jid_alone, read_warm_request
+from warmside.web import metrics, openapi, xhtml
+from warmside.web.audited import Access, AuditedEndpoint, Observe
+from warmside.web.endpoint import Call, Endpoint, Root
+from warmside.web.fields import read_credentials_request, read_warm_request
 from warmside.web.headers import request_headers
 from warmside.web.negotiate import Form, accepts_json
-from warmside.web.replies import Problem, Reply
+from warmside.web.problems import Problem
+from warmside.web.replies import Reply, credentials_reply, json_reply, page_reply, warm_session_reply
 
-Allows = Callable[[str, str, str], bool]
-"""Whether an admin (name) may have a bare JID at a host warmed."""
-
-Tell = Callable[[str, float], None]
-"""Is told of the outcome of a call and how many seconds it took."""
+CheckParts = Callable[[], Awaitable[dict[str, str]]]
+"""Returns the state of each part of the service: ``ok``, or a word for the fault."""
 
 
-class AuditedEndpoint(Endpoint):
-    """An endpoint whose POST hands out something for a JID: each leaves a line in the log."""
+def resource_tree(
+    access: Access, warmer: Warmer, lifetime: float, counters: metrics.Metrics, check_parts: CheckParts
+) -> Root:
+    """Return all resources of the interface.
 
-    def __init__(self, handlers: dict[bytes, Handler], guard: AdminAuthenticator, allows: Allows, tell: Tell) -> None:
-        super().__init__(handlers)
-        self.guard = guard
-        self._allows = allows
-        self._tell = tell
-
-    def ended(self, call: Call, outcome: str, status: int | None) -> None:
-        """Write the audit line, and count."""
-        if call.request.method == b"POST":
-            seconds = time.monotonic() - call.started
-            audit(self.log, call, self.guard.address(call), outcome, status, seconds)
-            self._tell(outcome, seconds)
-
-    def refuse_forbidden(self, call: Call, admin: str, jid: JID) -> None:
-        """:raises Problem: the account is not this admin's to warm."""
-        call.jid = jid.full()
-        if not self._allows(admin, jid.userhost(), jid.host):
-            raise Problem("policy", "the policy does not let this account be warmed")
+    :param lifetime: seconds until a one-time password expires.
+    """
+    return Root(
+        {
+            b"warm": WarmEndpoint(access, warmer, counters.warmed),
+            b"credentials": CredentialsEndpoint(access, warmer, lifetime, counters.handed_out),
+            b"health": HealthEndpoint(),
+            b"ready": ReadyEndpoint(check_parts),
+            b"metrics": MetricsEndpoint(counters.text),
+            b"openapi.json": OpenAPIEndpoint(),
+        }
+    )
 
 
 class WarmEndpoint(AuditedEndpoint):
     """``/warm``: the form, and warm sessions."""
 
-    def __init__(self, guard: AdminAuthenticator, allows: Allows, warmer: Warmer, tell: Tell) -> None:
-        super().__init__({b"GET": self._get, b"POST": self._post}, guard, allows, tell)
+    def __init__(self, access: Access, warmer: Warmer, observe: Observe) -> None:
+        super().__init__({b"GET": self._get, b"POST": self._post}, access, observe)
         self._warmer = warmer
 
     async def _get(self, call: Call) -> Reply:
-        await self.guard.admit(call)
+        await self.admit(call)
         if call.form not in (Form.HTML, Form.XHTML):
-            raise Problem("not-acceptable", "the form is there as text/html or application/xhtml+xml only")
-        return replies.page(200, call.form, xhtml.form())
+            raise Problem("not-acceptable", "Accept must include text/html or application/xhtml+xml")
+        return page_reply(200, call.form, xhtml.form_page())
 
     async def _post(self, call: Call) -> Reply:
-        admin = await self.guard.admit(call)
+        admin = await self.admit(call)
         if call.form is None:
-            raise Problem(
-                "not-acceptable",
-                "the reply is there as text/html, application/xhtml+xml, application/json or text/plain",
-            )
-        warm_request = read_warm_request(call.fields())
-        self.refuse_forbidden(call, admin, warm_request.jid)
-        if call.form is Form.TEXT and (warm_request.available or warm_request.roster):
-            raise Problem("not-acceptable", "text/plain has no room for what presence and fetch bring along")
-        session = await self._warmer.warm(warm_request)
+            raise Problem("not-acceptable", f"Accept must include one of: {', '.join(form.value for form in Form)}")
+        request = read_warm_request(call.fields())
+        self.check_policy(call, admin, request.jid)
+        if call.form is Form.TEXT and (request.available or request.roster):
+            raise Problem("not-acceptable", "a reply to presence or fetch is not available as text/plain: accept JSON")
+        session = await self._warmer.warm(request)
         call.jid = session.jid
-        return replies.success(session, call.form)
+        return warm_session_reply(session, call.form)
 
 
 class CredentialsEndpoint(AuditedEndpoint):
-    """``/credentials``: one-time passwords for clients that log in themselves."""
+    """``/credentials``: one-time passwords for clients that log in themselves.
 
-    def __init__(self, guard: AdminAuthenticator, allows: Allows, warmer: Warmer, lifetime: float, tell: Tell) -> None:
-        super().__init__({b"POST": self._post}, guard, allows, tell)
+    :param lifetime: seconds until a one-time password expires.
+    """
+
+    def __init__(self, access: Access, warmer: Warmer, lifetime: float, observe: Observe) -> None:
+        super().__init__({b"POST": self._post}, access, observe)
         self._warmer = warmer
         self._lifetime = lifetime
 
     async def _post(self, call: Call) -> Reply:
-        admin = await self.guard.admit(call)
+        admin = await self.admit(call)
         if not accepts_json(request_headers(call.request, "Accept")):
-            raise Problem("not-acceptable", "the reply is there as application/json only")
-        jid = read_jid_alone(call.fields())
-        self.refuse_forbidden(call, admin, jid)
+            raise Problem("not-acceptable", "Accept must include application/json")
+        jid = read_credentials_request(call.fields())
+        self.check_policy(call, admin, jid)
         minted = await self._warmer.mint(jid)
-        return replies.credentials(jid, minted, self._lifetime, lambda: self._warmer.revoke_later(minted))
+        return credentials_reply(jid, minted, self._lifetime, lambda: self._warmer.revoke_later(minted))
 
 
 class HealthEndpoint(Endpoint):
@@ -100,35 +93,34 @@ class HealthEndpoint(Endpoint):
         super().__init__({b"GET": self._get})
 
     async def _get(self, call: Call) -> Reply:
-        return replies.json_reply(200, {"status": "ok"})
+        return json_reply(200, {"status": "ok"})
 
 
 class ReadyEndpoint(Endpoint):
-    """``/ready``: whether all that the service needs is there.
+    """``/ready``: 200 if all parts of the service are ``ok``, else 503."""
 
-    :param look: gives each part's state; ``ok`` is the good one.
-    """
-
-    def __init__(self, look: Callable[[], Awaitable[dict[str, str]]]) -> None:
+    def __init__(self, check_parts: CheckParts) -> None:
         super().__init__({b"GET": self._get})
-        self._look = look
+        self._check_parts = check_parts
 
     async def _get(self, call: Call) -> Reply:
-        parts = await self._look()
+        parts = await self._check_parts()
         ready = all(state == "ok" for state in parts.values())
-        return replies.json_reply(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
+        return json_reply(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
 
 
 class MetricsEndpoint(Endpoint):
-    """``/metrics``, in Prometheus' text format."""
+    """``/metrics``: all metrics of this machine's processes.
 
-    def __init__(self, text: Callable[[], bytes], content_type: str) -> None:
+    :param text: returns them in Prometheus' text format.
+    """
+
+    def __init__(self, text: Callable[[], bytes]) -> None:
         super().__init__({b"GET": self._get})
         self._text = text
-        self._content_type = content_type
 
     async def _get(self, call: Call) -> Reply:
-        return Reply(200, self._content_type, self._text())
+        return Reply(200, metrics.CONTENT_TYPE, self._text())
 
 
 class OpenAPIEndpoint(Endpoint):
@@ -136,7 +128,7 @@ class OpenAPIEndpoint(Endpoint):
 
     def __init__(self) -> None:
         super().__init__({b"GET": self._get})
-        self._body: Any = json.dumps(openapi.description(), indent=1).encode() + b"\n"
+        self._body = json.dumps(openapi.description(), indent=1).encode() + b"\n"
 
     async def _get(self, call: Call) -> Reply:
         return Reply(200, "application/json", self._body)

@@ -1,233 +1,217 @@
-"""An HTTP server that bounds what comes from outside, where Twisted's own does not.
+"""An HTTP server with limits that Twisted's own does not have.
 
-Bodies stay in memory and are at most 64 KiB, a header block is at most 16 KiB, a whole request takes
-at most ten seconds, and there is a most of connections. What is refused gets a reply that says so.
+Bodies stay in memory and have at most 64 KiB, a header has at most 16 KiB, a whole request arrives within
+10 seconds, and the number of connections is limited. Every rejected request gets a reply with the reason.
 """
 
 import re
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from warmside.compat import InMemoryRequest, ObservableHTTPChannel
 from warmside.web.headers import accepted_form, request_id
 from warmside.web.negotiate import Form
-from warmside.web.replies import Problem, phrase
-from warmside.web.replies import problem as problem_reply
+from warmside.web.problems import Problem, phrase
+from warmside.web.replies import problem_reply
 
 MAX_BODY = 64 * 1024
+"""Maximum size of a body in bytes."""
 MAX_HEADER = 16 * 1024
-LINGER_TIME = 5.0
-"""Seconds for which the rest of a refused request is thrown away."""
-REQUEST_TIME = 10.0
-"""Seconds for a whole request to arrive."""
-IDLE_TIME = 60
-"""Seconds for which a connection without a request is kept."""
+"""Maximum size of a header in bytes."""
 MAX_CONNECTIONS = 1000
+REQUEST_TIMEOUT = 10.0
+"""Seconds within which a whole request must arrive."""
+DISCARD_TIMEOUT = 5.0
+"""Seconds for which the rest of a rejected request is read and discarded."""
+IDLE_TIMEOUT = 60
+"""Seconds after which a connection without a request is closed."""
 
-MALFORMED = Problem("malformed", "this is not a well-formed HTTP request")
-TOO_SLOW = Problem("too-slow", f"the request did not arrive within {REQUEST_TIME:g} seconds")
+MALFORMED = Problem("malformed", "the request is not well-formed HTTP")
+TOO_SLOW = Problem("too-slow", f"the request did not arrive within {REQUEST_TIMEOUT:g} seconds")
 TOO_LARGE = Problem("too-large", f"the body is longer than {MAX_BODY} bytes")
 TOO_LONG_HEADER = Problem("header-too-large", f"the header is longer than {MAX_HEADER} bytes")
 
 ABSOLUTE_FORM = re.compile(rb"^https?://[^/?]*", re.I)
-"""How a request target begins that names the host, too (RFC 9112, 3.2.2)."""
+"""Start of a request target that includes the host (RFC 9112, 3.2.2)."""
 
 
-class BoundedRequest(Request):
-    """A request whose body is read into memory, up to the maximum, and never parsed for fields."""
+class BoundedRequest(InMemoryRequest):
+    """A request whose body has a maximum size."""
 
-    def gotLength(self, length: int | None) -> None:
-        """The header has been read; ``length`` is that of the body, ``None`` if it is chunked."""
-        self.content = BytesIO()
-        self._size = 0
+    _size = 0
 
-    def handleContentChunk(self, data: bytes) -> None:
-        """A part of the body has arrived; that of a refused request may have come along with its header."""
+    def accept_chunk(self, data: bytes) -> bool:
+        """Count the body; reject the request when the body exceeds the maximum."""
         channel: Any = self.channel
-        if channel.refused:
-            return
         self._size += len(data)
         if self._size > MAX_BODY:
-            channel.refuse(TOO_LARGE)
-        elif self.content is not None:
-            self.content.write(data)
+            channel.reject(TOO_LARGE)
+        return not channel.rejected
 
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The whole request has arrived."""
-        assert self.content is not None
-        self.content.seek(0)
-        self.method, self.clientproto = command, version
-        # "*" (RFC 9112, 3.2.4) is an address like any other here; Twisted would answer it past the site.
-        self.uri = b"/*" if path == b"*" else ABSOLUTE_FORM.sub(b"", path) or b"/"
-        self.path = self.uri.partition(b"?")[0]
-        self.args = {}
-        self.process()  # type: ignore[no-untyped-call]
+    def prepare_target(self, target: bytes) -> bytes:
+        """Remove scheme and host from a target; treat ``*`` (RFC 9112, 3.2.4) like every unknown address."""
+        return b"/*" if target == b"*" else ABSOLUTE_FORM.sub(b"", target) or b"/"
 
 
-class BoundedChannel(HTTPChannel):
-    """A connection whose requests must arrive in time and whose header blocks are bounded."""
+class BoundedChannel(ObservableHTTPChannel):
+    """A connection whose requests must arrive in time and whose headers have a maximum size.
+
+    :ivar rejected: True if a request was rejected; the connection reads no further request.
+    """
 
     requestFactory = BoundedRequest
+    max_header_size = MAX_HEADER
     site: Any
-    transport: Any
-    callLater: Any
-    maxHeaders = MAX_HEADER
-    totalHeadersSize = 2 * MAX_HEADER  # our own count comes first
-    MAX_LENGTH = MAX_HEADER
+    rejected = False
     _header_size = 0
-    _deadline: Any = None
-    refused = False
-    _has_asked = False
-    _reset: Callable[[], object] | None = None
+    _timer: Any = None
+    _has_received = False
+    _on_reset: Callable[[], object] | None = None
 
     @property
     def awaited(self) -> bool:
-        """Whether a request is to be expected: the first one, or the rest of one."""
-        begun = self._deadline is not None and not self.busy
-        return not self.refused and (begun or not self._has_asked)
+        """True if a request is expected: the connection's first one, or the rest of one."""
+        begun = self._timer is not None and not self.busy
+        return not self.rejected and (begun or not self._has_received)
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return bool(self._handlingRequest)
+        """True if a request is being processed."""
+        return self.is_processing
 
     def end(self) -> None:
-        """Read no request after the one that is being answered; close at once if none is to be expected."""
+        """Read no request after the one that is being processed; close at once if none is expected."""
         if self.busy:
-            self._end_with(self.requests[0])
-        elif not self.awaited and not self.refused:
+            self.close_after(self.current_request)
+        elif not self.awaited and not self.rejected:
             self.loseConnection()  # type: ignore[no-untyped-call]
 
-    def if_reset(self, call: Callable[[], object]) -> None:
-        """Have something called if the connection is reset before the next request: the reply was not read."""
-        self._reset = call
+    def on_reset(self, call: Callable[[], object]) -> None:
+        """Schedule a call for a reset of the connection before its next request: the reply was not read."""
+        self._on_reset = call
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes; the first ones of a request start its clock."""
-        if self.refused:
+        """Take bytes; the first ones of a request start its timer."""
+        if self.rejected:
             return
-        if self._deadline is None and not self._handlingRequest:
-            self._deadline = self.callLater(REQUEST_TIME, self.refuse, TOO_SLOW)
+        if self._timer is None and not self.busy:
+            self._timer = self.call_later(REQUEST_TIMEOUT, self.reject, TOO_SLOW)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
-    def lineReceived(self, line: bytes) -> None:
-        """Take a line of the header block."""
+    def header_line_received(self, line: bytes) -> bool:
+        """Count the header; reject the request when the header exceeds the maximum."""
         self._header_size += len(line) + 2
         if self._header_size > MAX_HEADER:
-            self.refuse(TOO_LONG_HEADER)
-        elif not self.refused:
-            super().lineReceived(line)  # type: ignore[no-untyped-call]
+            self.reject(TOO_LONG_HEADER)
+        return not self.rejected
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line of the header block is longer than the whole block may be."""
-        self.refuse(TOO_LONG_HEADER)
+        """Reject a request with a line that is longer than the maximum of the whole header."""
+        self.reject(TOO_LONG_HEADER)
 
-    def allHeadersReceived(self) -> None:
-        """The header block is there; a body that is too long is refused before it is asked for."""
-        if self.length is not None and self.length > MAX_BODY:
-            self.refuse(TOO_LARGE)
-        else:
-            super().allHeadersReceived()  # type: ignore[no-untyped-call]
+    def header_received(self, length: int | None) -> bool:
+        """Reject a body by its length before the client sends it."""
+        if length is not None and length > MAX_BODY:
+            self.reject(TOO_LARGE)
+        return not self.rejected
 
-    def allContentReceived(self) -> None:
-        """A request has arrived whole."""
-        if self.refused:
-            return
-        self._stop_clock()
-        self._has_asked = True
+    def body_received(self) -> bool:
+        """Stop the request's timer; close after this request if the site is stopping."""
+        if self.rejected:
+            return False
+        self._stop_timer()
+        self._has_received = True
         if self.site.stopping:
-            self._end_with(self.requests[-1])
-        self._reset = None
+            self.close_after(self.current_request)
+        self._on_reset = None
         self._header_size = 0
-        super().allContentReceived()  # type: ignore[no-untyped-call]
+        return True
+
+    def malformed_received(self) -> None:
+        """Reject a request that is not well-formed."""
+        self.reject(MALFORMED)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The peer, or we, closed the connection."""
-        self._stop_clock()
+        """Report a reset, and remove the connection from the site's."""
+        self._stop_timer()
         self.site.channels.discard(self)
-        if self._reset is not None and not reason.check(ConnectionDone):
-            self._reset()
+        if self._on_reset is not None and not reason.check(ConnectionDone):
+            self._on_reset()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
-    def refuse(self, problem: Problem) -> None:
-        """Reply with a problem, in the form that was asked for as far as that was heard, and close.
+    def reject(self, problem: Problem) -> None:
+        """Reply with a problem in the form that the request accepts, as far as it was read, and close.
 
-        What still arrives is read and thrown away for a while: closing at once would reset the
-        connection, and the peer would never see the reply.
+        Further bytes are read and discarded for a while. Closing at once would reset the connection, and the
+        client would not see the reply.
         """
-        if self.refused:
+        if self.rejected:
             return
-        self.refused = True
-        self._stop_clock()
-        request = self.requests[-1] if self.requests and not self._handlingRequest else Request(self)
+        self.rejected = True
+        self._stop_timer()
+        request = self.current_request
+        if request is None or self.busy:
+            request = Request(self)
         reply = problem_reply(problem, accepted_form(request, error=True) or Form.TEXT)
         headers = reply.all_headers(request_id(request)) | {"Connection": "close"}
         head = f"HTTP/1.1 {reply.status} {phrase(reply.status)}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(head.encode("latin-1") + b"\r\n" + reply.body)
         self.setTimeout(None)  # type: ignore[no-untyped-call]
-        self._deadline = self.callLater(LINGER_TIME, self.loseConnection)
+        self._timer = self.call_later(DISCARD_TIMEOUT, self.loseConnection)
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """Twisted's own reply to what it can't parse has neither a body nor the headers of ours."""
-        self.refuse(MALFORMED)
-
-    def _end_with(self, request: Any) -> None:
-        self.persistent = False
-        if not request.startedWriting:
-            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-
-    def _stop_clock(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
 
 
-class _TooMany(Protocol):
-    """Closes its connection. Without any protocol, one with TLS would stay open."""
+class _ClosedProtocol(Protocol):
+    """Closes its connection. Without a protocol, a connection over TLS would stay open."""
 
     def connectionMade(self) -> None:
         self.transport.abortConnection()  # type: ignore[union-attr]
 
 
 class BoundedSite(Site):
-    """A site over `BoundedChannel`, with a most of connections and no access log: URIs may hold secrets."""
+    """A site over `BoundedChannel` with a maximum of connections and no access log: addresses may hold secrets.
+
+    :ivar channels: the open connections.
+    :ivar stopping: True if each connection closes after its current request.
+    """
 
     protocol: Any = BoundedChannel
 
     def __init__(self, root: IResource, reactor: Any) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            root, requestFactory=BoundedRequest, timeout=IDLE_TIME, reactor=reactor
+            root, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
         self.channels: set[BoundedChannel] = set()
-        """The connections."""
         self.stopping = False
-        """Whether connections end with the request that they are at."""
         self.noisy = False
 
     def stop(self) -> None:
-        """Let each connection end with the request that it is at, or at once if it is at none."""
+        """Close each connection after its current request, or at once if it has none."""
         self.stopping = True
         for channel in list(self.channels):
             channel.end()
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
-        """A channel for a new connection; one that is closed at once when there are too many."""
+        """Return a channel for a new connection, or a protocol that closes it if there are too many."""
         if len(self.channels) >= MAX_CONNECTIONS:
-            return _TooMany()
+            return _ClosedProtocol()
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         self.channels.add(channel)
         return channel
 
     def log(self, request: Any) -> None:
-        """Nothing: what is to be known of a request, the resources log."""
+        """Write no access log: each resource logs its own requests."""

@@ -1,29 +1,22 @@
 """XHTML 1.0 Transitional pages, built as trees and serialized by ElementTree."""
 
-from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from warmside.sessions.model import WarmSession
+from warmside.web.fields import WARM_FIELDS, Field
 
 DOCTYPE = (
     b'<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
     b'"http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">\n'
 )
 NS_XHTML = "http://www.w3.org/1999/xhtml"
-
-FORM_FIELDS = (
-    ("lang", "Language", "en"),
-    ("wait", "wait (seconds)", "60"),
-    ("hold", "hold", "1"),
-    ("ver", "BOSH version", "1.6"),
-    ("attach_within", "attach within (seconds)", ""),
-    ("presence", "presence (available)", ""),
-    ("fetch", "fetch (roster)", ""),
-)
+WIDE_INPUT = "40"
+"""Characters that the inputs for JID and password show."""
+NARROW_INPUT = "6"
 
 
-def success(session: WarmSession) -> bytes:
-    """The page for a warm session: the contract's ``<dl class="binding">``."""
+def warm_session_page(session: WarmSession) -> bytes:
+    """Return the page for a warm session. Clients parse its ``<dl class="binding">``: its structure must not change."""
     body, page = _page("Success")
     binding = SubElement(body, "dl", {"class": "binding"})
     for name, value in (("jid", session.jid), ("sid", session.sid), ("rid", str(session.rid))):
@@ -40,21 +33,21 @@ def success(session: WarmSession) -> bytes:
     return _serialized(page)
 
 
-def error(phrase: str, details: Iterable[str]) -> bytes:
-    """A page whose title and first paragraph are a reason phrase; the details follow."""
+def problem_page(phrase: str, detail: str) -> bytes:
+    """Return a page whose title and first paragraph are a reason phrase; the detail follows."""
     body, page = _page(phrase)
-    for detail in details:
-        SubElement(body, "p").text = detail
+    SubElement(body, "p").text = detail
     return _serialized(page)
 
 
-def form() -> bytes:
-    """The page with the form of ``GET /warm``.
+def form_page() -> bytes:
+    """Return the page with the form of ``GET /warm``.
 
-    It is two forms, because a browser sends an empty password field, and an empty password is refused.
+    The page has two forms. A browser always sends a password field, even if it is empty, and an empty password is
+    an error.
     """
     body, page = _page("Warm a session")
-    _form(body, "Without the user's password", password=False)
+    _form(body, "With a one-time password", password=False)
     _form(body, "With the user's own password", password=True)
     return _serialized(page)
 
@@ -63,23 +56,29 @@ def _form(body: Element, legend: str, *, password: bool) -> None:
     form = SubElement(body, "form", {"action": "/warm", "method": "post", "accept-charset": "utf-8"})
     fieldset = SubElement(form, "fieldset")
     SubElement(fieldset, "legend").text = legend
-    kind = "with" if password else "without"
-    _input(fieldset, kind, "jid", "JID", {"type": "text", "size": "40"})
-    if password:
-        _input(fieldset, kind, "password", "Password", {"type": "password", "size": "40"})
-    for name, label, value in FORM_FIELDS:
-        _input(fieldset, kind, name, label, {"type": "text", "size": "6", "value": value})
+    suffix = "with-password" if password else "without-password"
+    for field in WARM_FIELDS:
+        if field.label is not None and (password or field.name != "password"):
+            _input(fieldset, field, f"{field.name}-{suffix}")
     SubElement(SubElement(fieldset, "p"), "input", {"type": "submit", "value": "Warm"})
 
 
-def _input(fieldset: Element, kind: str, name: str, label: str, attributes: dict[str, str]) -> None:
+def _input(fieldset: Element, field: Field, identifier: str) -> None:
     paragraph = SubElement(fieldset, "p")
-    identifier = f"{name}-{kind}"
-    SubElement(paragraph, "label", {"for": identifier}).text = label + " "
-    SubElement(paragraph, "input", {"id": identifier, "name": name, **attributes})
+    SubElement(paragraph, "label", {"for": identifier}).text = f"{field.label} "
+    attributes = {
+        "id": identifier,
+        "name": field.name,
+        "type": "password" if field.name == "password" else "text",
+        "size": WIDE_INPUT if field.preset is None else NARROW_INPUT,
+    }
+    if field.preset is not None:
+        attributes["value"] = field.preset
+    SubElement(paragraph, "input", attributes)
 
 
 def _page(title: str) -> tuple[Element, Element]:
+    """Return the body and the root of a new page."""
     page = Element("html", {"xmlns": NS_XHTML, "xml:lang": "en", "lang": "en"})
     SubElement(SubElement(page, "head"), "title").text = title
     body = SubElement(page, "body")

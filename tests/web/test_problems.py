@@ -1,0 +1,113 @@
+"""The status and the description of each failure."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.web.interface import Interface, header
+from warmside.bosh import errors
+from warmside.sessions.errors import OneTimeRefused, RevocationStatus, StoreError, TooManyFailures, UnsafeHost
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/warm/", 404), ("GET", "/x", 404), ("PUT", "/warm", 405), ("POST", "/health", 405)],
+)
+def test_unknown_paths_and_methods(interface: Interface, method: str, path: str, status: int) -> None:
+    response = interface.request(method, path, headers={"Accept": "application/json"})
+    assert response.code == status
+    assert header(response, "Content-Type") == "application/problem+json"
+    if status == 405:
+        assert "GET" in (header(response, "Allow") or "")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "field"),
+    [
+        ({"data": {"jid": "nonsense"}}, 400, "jid"),
+        ({"data": {"jid": "a@b", "x": "y"}}, 400, "x"),
+        ({"json": {"jid": "a@b", "wait": "x"}}, 400, "wait"),
+        ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, None),
+        ({"data": b"jid=a%40b"}, 415, None),
+        ({"data": {f"f{number}": "" for number in range(33)}}, 413, None),
+        ({"accept": "image/png"}, 406, None),
+        ({"data": {"jid": "admin@example.org"}}, 403, None),
+    ],
+)
+def test_an_invalid_request_is_rejected_with_a_description(
+    interface: Interface, options: dict[str, Any], status: int, field: str | None
+) -> None:
+    response = interface.warm(**options)
+    assert response.code == status
+    assert not interface.warmer.requests
+    if options.get("accept") is None:
+        problem = json.loads(response.body)
+        assert (problem["status"], problem.get("field")) == (status, field)
+        assert problem["type"].startswith("urn:warmside:")
+
+
+def test_a_post_with_a_query_string_is_rejected(interface: Interface) -> None:
+    response = interface.request("POST", "/warm?jid=a@b", headers={"Accept": "application/json"}, data={})
+    assert response.code == 400 and "query string" in response.body
+
+
+@pytest.mark.parametrize("fields", [{"presence": "available"}, {"fetch": "roster"}])
+def test_presence_and_fetch_are_not_available_as_plain_text(interface: Interface, fields: dict[str, str]) -> None:
+    response = interface.warm("text/plain", data={"jid": "juliet@example.org", **fields})
+    assert response.code == 406 and not interface.warmer.requests
+
+
+def at_binding(error: errors.BoshError) -> errors.BoshError:
+    error.step = "resource binding"
+    return error
+
+
+REJECTED = errors.Refused("x", "not-authorized")
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "name", "hint"),
+    [
+        (at_binding(errors.Refused("x", "not-authorized")), 403, "password-refused", "own password"),
+        (OneTimeRefused(REJECTED, RevocationStatus.UNASKED), 502, "otp-not-asked", "never asked"),
+        (OneTimeRefused(REJECTED, RevocationStatus.ASKED), 502, "otp-refused", "too late"),
+        (OneTimeRefused(REJECTED, RevocationStatus.GONE), 502, "otp-refused", "response was lost"),
+        (at_binding(errors.Banned("x", "policy-violation")), 503, "banned", "mod_fail2ban"),
+        (at_binding(errors.Busy("too many")), 503, "busy", "too many"),
+        (at_binding(errors.Unreachable("refused")), 503, "unreachable", "refused"),
+        (at_binding(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
+        (at_binding(errors.InvalidResponse("HTTP 404")), 502, "login-failed", "HTTP 404"),
+        (at_binding(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
+        (at_binding(errors.WrongJID("another account")), 502, "login-failed", "another account"),
+        (UnsafeHost("example.org"), 503, "unsafe-host", "auth_use_cache: false"),
+        (StoreError("disk full"), 503, "store", "disk full"),
+        (ValueError("unforeseen geheim"), 500, "internal", "internal error"),
+    ],
+)
+def test_each_failure_has_its_status_and_description(
+    interface: Interface, failure: Exception, status: int, name: str, hint: str
+) -> None:
+    interface.warmer.outcome = failure
+    response = interface.warm()
+    problem = json.loads(response.body)
+    assert (response.code, problem["status"], problem["type"]) == (status, status, f"urn:warmside:{name}")
+    assert hint in problem["detail"] and "geheim" not in response.body
+    assert bool(header(response, "Retry-After")) == (status == 503)
+    if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
+        assert problem["step"] == "resource binding"
+
+
+def test_a_pause_that_is_too_long_names_the_field_and_the_limit(interface: Interface) -> None:
+    interface.warmer.outcome = errors.PauseTooLong(120)
+    response = interface.warm()
+    problem = json.loads(response.body)
+    assert (response.code, problem["type"], problem["field"]) == (400, "urn:warmside:field", "attach_within")
+    assert "120 seconds" in problem["detail"]
+
+
+def test_too_many_failures_get_429(interface: Interface) -> None:
+    interface.warmer.outcome = TooManyFailures(41.2)
+    response = interface.warm()
+    assert response.code == 429 and header(response, "Retry-After") == "42"
+    assert json.loads(response.body)["type"] == "urn:warmside:too-many-failures"

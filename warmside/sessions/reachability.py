@@ -1,0 +1,30 @@
+"""Check whether the connection managers can be reached, without opening a session."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+
+from warmside.bosh.errors import BoshError
+from warmside.bosh.transport import ConnectionManager
+
+CHECK_TIMEOUT = 0.9
+"""Seconds for one check."""
+
+
+async def check_managers(reactor: Any, managers: Iterable[ConnectionManager]) -> str:
+    """Check all connection managers at the same time; return ``ok``, or the fault of the first that has one.
+
+    :param reactor: for the time limit.
+    """
+    checks = [Deferred.fromCoroutine(_check_manager(reactor, manager)) for manager in managers]
+    states = [await check for check in checks]
+    return next((state for state in states if state != "ok"), "ok")
+
+
+async def _check_manager(reactor: Any, manager: ConnectionManager) -> str:
+    try:
+        await Deferred.fromCoroutine(manager.look()).addTimeout(CHECK_TIMEOUT, reactor)
+    except (BoshError, TimeoutError):
+        return "unreachable"
+    return "ok"

@@ -1,0 +1,140 @@
+"""Problems: every status other than 200, and the problem that each failure becomes.
+
+To add a problem: an entry in `PROBLEMS`, and `Problem` raised with its name.
+"""
+
+from http import HTTPStatus
+
+from warmside.sessions.errors import (
+    Banned,
+    BoshError,
+    Busy,
+    OneTimeRefused,
+    PauseTooLong,
+    Refused,
+    RevocationStatus,
+    StoreError,
+    TimedOut,
+    TooManyFailures,
+    Unreachable,
+    UnsafeHost,
+)
+
+PROBLEMS = {
+    "malformed": 400,
+    "query": 400,
+    "body": 400,
+    "field": 400,
+    "unauthorized": 401,
+    "foreign-origin": 403,
+    "policy": 403,
+    "password-refused": 403,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "not-acceptable": 406,
+    "too-slow": 408,
+    "too-large": 413,
+    "too-many-fields": 413,
+    "unsupported-type": 415,
+    "too-many-failures": 429,
+    "header-too-large": 431,
+    "internal": 500,
+    "login-failed": 502,
+    "otp-not-asked": 502,
+    "otp-refused": 502,
+    "banned": 503,
+    "busy": 503,
+    "store": 503,
+    "unreachable": 503,
+    "unsafe-host": 503,
+    "timeout": 504,
+}
+"""Status of each problem, by the last part of its type ``urn:warmside:NAME``."""
+
+PHRASES = {413: "Content Too Large", 431: "Request Header Fields Too Large"}
+"""Reason phrases of RFC 9110 that differ from Python's."""
+
+
+class Problem(Exception):
+    """A reply with a status other than 200.
+
+    :ivar name: the last part of the problem's type, ``urn:warmside:NAME``; a key of `PROBLEMS`.
+    :ivar detail: what failed, and how to fix it; shown to the client.
+    :ivar extra: further members of the JSON form, such as ``field`` or ``step``.
+    """
+
+    def __init__(self, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> None:
+        super().__init__(detail)
+        self.status = PROBLEMS[name]
+        self.name = name
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status."""
+    return PHRASES.get(status) or HTTPStatus(status).phrase
+
+
+NOT_ASKED = (
+    "ejabberd rejected a new one-time password and never asked warmside about it: for this host, auth_method must "
+    "contain external, extauth_program must be warmside, and auth_use_cache must be false"
+)
+REJECTED = (
+    "ejabberd rejected a new one-time password: it asked warmside, but too late or for another JID than the one "
+    "that the password was issued for"
+)
+ACCEPTED = (
+    "ejabberd rejected a new one-time password that warmside had accepted: another program or setting rejects "
+    "this user, or warmside's response was lost twice"
+)
+ONE_TIME_PROBLEMS = {
+    RevocationStatus.UNASKED: ("otp-not-asked", NOT_ASKED),
+    RevocationStatus.ASKED: ("otp-refused", REJECTED),
+    RevocationStatus.GONE: ("otp-refused", ACCEPTED),
+}
+
+
+def problem_for(error: Exception) -> Problem | None:
+    """Return the problem for a failure of `warmside.sessions`; ``None`` for any other exception."""
+    match error:
+        case TooManyFailures():
+            return Problem("too-many-failures", str(error), headers=_retry(error.retry_after))
+        case StoreError():
+            return Problem("store", str(error), headers=_retry(5))
+        case UnsafeHost():
+            detail = (
+                f"ejabberd accepts a used password again for {error.host}, because its authentication cache is on: "
+                "set auth_use_cache: false for this host. Until then warmside rejects every request for this host"
+            )
+            return Problem("unsafe-host", detail, headers=_retry(10))
+        case OneTimeRefused():
+            name, detail = ONE_TIME_PROBLEMS[error.revocation]
+            return Problem(name, detail, step=error.step)
+        case PauseTooLong():
+            return Problem("field", f"attach_within: {error.seen}", field="attach_within")
+        case BoshError():
+            return _bosh_problem(error)
+    return None
+
+
+def _bosh_problem(error: BoshError) -> Problem:
+    step, detail = error.step, f"{error.seen} (step: {error.step})"
+    match error:
+        case Refused():
+            return Problem("password-refused", "ejabberd rejected the user's own password", step=step)
+        case Banned():
+            cause = "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback"
+            return Problem("banned", f"{detail}; {cause}", headers=_retry(60), step=step)
+        case Busy():
+            return Problem("busy", detail, headers=_retry(1), step=step)
+        case Unreachable():
+            return Problem("unreachable", detail, headers=_retry(5), step=step)
+        case TimedOut():
+            return Problem("timeout", detail, step=step)
+    return Problem("login-failed", detail, step=step)
+
+
+def _retry(seconds: int) -> dict[str, str]:
+    return {"Retry-After": str(seconds)}
