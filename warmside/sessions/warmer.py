@@ -12,9 +12,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
-from warmside.bosh.client import LoginRunner, LostCreation, Observe, RunWork
 from warmside.bosh.errors import Busy, PauseTooLong, Refused
 from warmside.bosh.login import Login
+from warmside.bosh.runner import LoginRunner, LostCreation, Observe, RunWork
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.bosh.stream import HandoverData, converse
