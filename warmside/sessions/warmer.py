@@ -14,10 +14,10 @@ from twisted.logger import Logger
 
 from warmside.bosh.errors import Busy, PauseTooLong, Refused
 from warmside.bosh.login import Login
-from warmside.bosh.runner import LoginRunner, LostCreation, Observe, RunWork
+from warmside.bosh.runner import LoginRunner, LostCreation, Observe, Runtime, RunWork
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
-from warmside.bosh.stream import HandoverData, converse
+from warmside.bosh.stream import HandoverData, prepare_handover
 from warmside.bosh.transport import ConnectionManager
 from warmside.config.settings import Bosh
 from warmside.jids import JID
@@ -190,7 +190,8 @@ class Warmer:
                 login = task.login = Login(
                     Session(parameters), credentials, parallel=lease.width, bind=bind, within=task.timeout
                 )
-                driver = LoginRunner(self._reactor, lease, login, self._run_work, task.time_to_clean_up, self._observe)
+                runtime = Runtime(self._reactor, self._run_work, self._observe)
+                driver = LoginRunner(runtime, lease, login, task.time_to_clean_up)
                 try:
                     await driver.log_in()
                     told = True
@@ -233,7 +234,7 @@ class Warmer:
             raise PauseTooLong(limit)
         arrival = HandoverData()
         if request.available or request.roster:
-            arrival = await converse(
+            arrival = await prepare_handover(
                 self._reactor,
                 session.parameters.host,
                 driver.exchange,

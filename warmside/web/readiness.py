@@ -60,7 +60,7 @@ class Readiness:
 
     async def _manager_state(self, manager: ConnectionManager) -> str:
         try:
-            await Deferred.fromCoroutine(manager.look()).addTimeout(TIME_TO_LOOK, self._reactor)
+            await Deferred.fromCoroutine(manager.check()).addTimeout(TIME_TO_LOOK, self._reactor)
         except (BoshError, TimeoutError):
             return "unreachable"
         return "ok"
