@@ -48,6 +48,7 @@ setup(
         "warmside",
         "warmside.app",
         "warmside.bosh",
+        "warmside.compat",
         "warmside.config",
         "warmside.extauth",
         "warmside.sessions",

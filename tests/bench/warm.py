@@ -1,10 +1,10 @@
-"""What a warm session costs: the classic five-request login against ``POST /warm``, on one ejabberd.
+"""Measure the cost of a warm session: the classic login of five requests against ``POST /warm``, on one ejabberd.
 
     .venv/bin/python -m tests.bench.warm [--users N]
 
-Both log the same users in, through ejabberd's extauth program, and each session is ended outside the
-clock. The classic client is minimal: http.client, one kept connection, a password that is there.
-``POST /warm`` goes through the whole service: HTTP in, one-time password, extauth, login.
+Both log the same users in through ejabberd's extauth program. The time to end the sessions is not measured. The
+classic client is minimal: http.client, one persistent connection, a password minted before. ``POST /warm`` includes
+the whole service: HTTP, one-time password, extauth, login.
 """
 
 import argparse
@@ -30,19 +30,19 @@ LIFETIME = 3000
 
 @dataclass
 class Phase:
-    """One way to log in, at one concurrency."""
+    """Results of one way to log in, at one concurrency."""
 
     name: str
     concurrency: int
     milliseconds: list[float]
     seconds: float
     warmside: float
-    """CPU milliseconds per login."""
+    """CPU milliseconds per login, as in ``ejabberd``."""
     ejabberd: float
     requests: float
 
     def percentile(self, percent: int) -> float:
-        """A percentile of the latencies in milliseconds."""
+        """Return a percentile of the latencies in milliseconds."""
         return statistics.quantiles(self.milliseconds, n=100, method="inclusive")[percent - 1]
 
     @property
@@ -52,7 +52,7 @@ class Phase:
 
 
 class Worker:
-    """One caller with connections of its own."""
+    """Caller with connections of its own."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -62,14 +62,14 @@ class Worker:
         self.bosh = BoshClient(server.bosh)
 
     def classic(self, user: str, password: str) -> None:
-        """Create, auth, restart, bind, session, and a poll where one is needed."""
+        """Log in with create, auth, restart, bind, session, and empty requests where needed."""
         before = self.bosh.requests
         jid = self.bosh.log_in(user, password)
         self.requests += self.bosh.requests - before
         self._keep(jid, self.bosh.sid, self.bosh.rid)
 
     def warm(self, user: str, password: str) -> None:
-        """One request to warmside."""
+        """Send one request to warmside."""
         headers = {"Authorization": basic(), "Accept": "application/json", "Content-Type": "application/json"}
         body = json.dumps({"jid": f"{user}@example.org"}).encode()
         self.http.request("POST", "/warm", body, headers)
@@ -83,7 +83,7 @@ class Worker:
         self.sessions.append(_Bare(jid, sid, rid))  # type: ignore[arg-type]
 
     def end_sessions(self) -> None:
-        """Terminate what was logged in; not on the clock."""
+        """Terminate the sessions; the time is not measured."""
         for session in self.sessions:
             self.bosh.jid, self.bosh.sid, self.bosh.rid = session.jid, session.sid, session.rid
             self.bosh.terminate()
@@ -103,7 +103,7 @@ class _Bare:
 
 
 def cpu_milliseconds(pids: list[int]) -> float:
-    """User and system time that processes have taken."""
+    """Return the user and system time of processes."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -112,7 +112,7 @@ def cpu_milliseconds(pids: list[int]) -> float:
 
 
 def measure(server: Server, name: str, concurrency: int, users: list[str]) -> Phase:
-    """Log every user in once, so many at a time."""
+    """Log every user in once, with this concurrency."""
     passwords = {user: mint(server, f"{user}@example.org", LIFETIME) if name == "classic" else "" for user in users}
     workers = [Worker(server) for _ in range(concurrency)]
     pending, lock = list(users), threading.Lock()
@@ -133,11 +133,11 @@ def measure(server: Server, name: str, concurrency: int, users: list[str]) -> Ph
         except BaseException as failure:
             failures.append(failure)
 
-    for worker in workers:  # connections are opened, and the admin's password is remembered, before the clock starts
-        worker.warm("nobody-in-particular", "")
+    for worker in workers:  # opens the connections, and verifies the admin's password, before the measurement
+        worker.warm("warm-up", "")
         worker.end_sessions()
-    copies, ejabberd = server.programs(), [server.ejabberd.pid]
-    before = cpu_milliseconds(copies), cpu_milliseconds(ejabberd)
+    programs, ejabberd = server.programs(), [server.ejabberd.pid]
+    before = cpu_milliseconds(programs), cpu_milliseconds(ejabberd)
     threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
     started = time.perf_counter()
     for thread in threads:
@@ -145,7 +145,7 @@ def measure(server: Server, name: str, concurrency: int, users: list[str]) -> Ph
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - started
-    after = cpu_milliseconds(copies), cpu_milliseconds(ejabberd)
+    after = cpu_milliseconds(programs), cpu_milliseconds(ejabberd)
     if failures:
         raise failures[0]
     for worker in workers:
@@ -164,7 +164,7 @@ def measure(server: Server, name: str, concurrency: int, users: list[str]) -> Ph
 
 
 def report(phases: list[Phase]) -> str:
-    """The table, and the ratios of warm to classic."""
+    """Return the table, and the ratios of warm to classic."""
     head = f"{'':8} {'at once':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'logins/s':>9}"
     head += f" {'requests':>9} {'CPU warmside':>13} {'CPU ejabberd':>13}"
     lines = [head]
@@ -190,7 +190,7 @@ def report(phases: list[Phase]) -> str:
 
 
 def main() -> None:
-    """Run it and print the table."""
+    """Run the measurement and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=500)
     count = parser.parse_args().users

@@ -1,7 +1,7 @@
-"""A simulated connection manager with an XMPP server behind it, that may answer as XEP-0124 allows.
+"""Simulated connection manager with an XMPP server behind it. It answers in every way that XEP-0124 allows.
 
-It does nothing by itself: a test asks it which `moves` are possible and makes one of them. So a
-property-based test can drive a login through every order of events.
+It does nothing by itself: a test reads the possible `moves` and makes one of them. A property-based test can
+therefore drive a login through every order of events.
 """
 
 from base64 import b64encode
@@ -20,24 +20,34 @@ NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 
 @dataclass
 class Behaviour:
-    """What kind of manager and server this is."""
+    """Kind of the manager and the server."""
 
     hold: int = 1
     requests: int = 2
     restart_logic: bool = True
-    """Requests wait for the one before to be processed, authentication included, as in ejabberd."""
+    """True if requests wait until the previous one is processed, authentication included, as in ejabberd."""
     at_once: bool = False
-    """Each element answers the oldest open request the moment it is there, as in Prosody."""
+    """True if each element answers the oldest held request immediately, as in Prosody."""
     slow_authentication: bool = False
     accept: bool = True
     expiries: int = 0
-    """How many times a held request may be answered empty although nothing asks for it."""
+    """Maximum times that a held request is answered empty without a new request."""
     ack: bool = False
     forgetful: bool = False
-    """A request that overtook another waits until elements answer that one, and is forgotten when nothing comes in
-    time, as in ejabberd; held requests are answered empty early."""
+    """True if a request that overtook another waits until elements answer that one, and is lost if it is answered
+    empty, as in ejabberd. Held requests are answered empty early."""
     messages: int = 0
-    """How many messages reach the user as soon as a resource is bound."""
+    """Messages that reach the user as soon as a resource is bound."""
+    maxpause: int = 120
+    """Maximum pause in seconds."""
+    answers_pause: bool = True
+    """True if a pause answers all held requests and itself. False: it answers only the request before, drops what
+    is queued and is never answered, as in ejabberd."""
+    stored: int | None = None
+    """Number of responses that are stored for repeated requests; by default ``requests``."""
+    ends_trimmed: bool = True
+    """True if a repeated request whose response is no longer stored ends the session. False: it is never answered, as
+    in ejabberd."""
 
 
 @dataclass
@@ -59,10 +69,14 @@ class SimulatedManager:
     expired: int = 0
     created: bool = False
     patience: int = 8
-    """How many other moves slow authentication may take at the most."""
+    """Maximum other moves before a slow authentication."""
+    stored: dict[int, bytes] = field(default_factory=dict)
+    """The newest responses, for repeated requests."""
+    over: bool = False
+    paused: int | None = None
 
     def moves(self) -> list[Callable[[], None]]:
-        """Everything that can happen next, but the client's reading of `leaving`; the promptest first."""
+        """Return everything that can happen next except reading `leaving`; the fastest first."""
         if self.authenticating:
             self.patience -= 1
             if self.patience < 0:
@@ -87,7 +101,16 @@ class SimulatedManager:
             self._process(rid, request)
             return
         assert body.attributes["sid"] == "sid"
-        assert self.last < rid <= self.last + self.behaviour.requests, "outside the window"
+        if rid in self.held or rid in self.early:
+            return  # The repeated request's connection replaces the lost one.
+        if rid in self.stored and not self.over:
+            self.leaving.append((rid, self.stored[rid]))
+            return
+        if not self.over and rid <= self.last and not self.behaviour.ends_trimmed:
+            return
+        if self.over or not self.last < rid <= self.last + self.behaviour.requests:
+            self._terminate(rid, "item-not-found")
+            return
         open_requests = len(self.held) + len(self.early) + 1
         assert open_requests <= self.behaviour.requests, "more requests than the manager allows"
         self.early[rid] = request
@@ -103,23 +126,59 @@ class SimulatedManager:
 
     def _process(self, rid: int, request: Request) -> None:
         body = decode(request.body)
+        if body.attributes.get("type") == "terminate":
+            self._terminate(rid)
+            return
+        if "pause" in body.attributes:
+            self._pause(rid, int(body.attributes["pause"]))
+            return
         self.held.append(rid)
         if not self.behaviour.at_once:
             self._release(max(1, self.behaviour.hold))
         if request.creation:
             self._then(self._features)
         if body.attributes.get((NS_XBOSH, "restart")) == "true":
-            assert not body.elements, "a restart throws its payload away"
+            assert not body.elements, "the payload of a restart is lost"
             self._then(self._restart)
         else:
             for element in body.elements:
                 self._then(partial(self._stanza, element))
         self._release()
 
+    def _pause(self, rid: int, seconds: int) -> None:
+        if seconds > self.behaviour.maxpause:
+            self._terminate(rid, "policy-violation")
+            return
+        self.paused = seconds
+        if self.behaviour.answers_pause:
+            self.held.append(rid)
+            self._release(0)
+        else:
+            self._release(0)
+            self.queue.clear()
+
+    def _terminate(self, rid: int, condition: str | None = None) -> None:
+        """End the session, and say so in the response to every open request."""
+        self.over = True
+        for each in sorted({*self.held, *self.early, rid}):
+            body = Element((NS_HTTPBIND, "body"))
+            body["type"] = "terminate"
+            if condition is not None:
+                body["condition"] = condition
+            self.leaving.append((each, body.toXml().encode()))
+        self.held.clear()
+        self.early.clear()
+
     def _release(self, keep: int | None = None) -> None:
-        """Answer what is held beyond ``hold``: a new request frees the oldest (XEP-0124, 11)."""
+        """Answer requests held beyond ``hold``: a new request frees the oldest (XEP-0124, 11)."""
         while len(self.held) > (self.behaviour.hold if keep is None else keep):
             self._answer(len(self.queue))
+
+    def message(self, identifier: str) -> None:
+        """Let a message to the user arrive."""
+        message = Element(("jabber:client", "message"))
+        message["id"] = identifier
+        self._put(message)
 
     def _put(self, element: Element) -> None:
         self.queue.append(element)
@@ -127,9 +186,9 @@ class SimulatedManager:
             self._answer(len(self.queue))
 
     def _then(self, action: Callable[[], None]) -> None:
-        """Do it now, or after authentication if that is under way."""
+        """Run an action now, or after the authentication in progress."""
         if self.authenticating:
-            assert self.behaviour.restart_logic, "the client did not wait for success"
+            assert self.behaviour.restart_logic, "the client did not wait for <success/>"
             self.inbox.append(action)
         else:
             action()
@@ -141,7 +200,7 @@ class SimulatedManager:
         self._put(features)
 
     def _restart(self) -> None:
-        assert self.authenticated, "restarted without success"
+        assert self.authenticated, "restarted without <success/>"
         assert not self.restarted, "restarted twice"
         self.restarted = True
         features = Element((NS_STREAMS, "features"))
@@ -161,9 +220,7 @@ class SimulatedManager:
             result.addElement((NS_BIND, "bind")).addElement("jid", content="juliet@example.org/r")
             self._put(result)
             for number in range(self.behaviour.messages):
-                message = Element(("jabber:client", "message"))
-                message["id"] = f"m{number}"
-                self._put(message)
+                self.message(f"m{number}")
         else:
             self._put(self._result(element))
 
@@ -201,6 +258,7 @@ class SimulatedManager:
                 "sid": "sid",
                 "wait": "5" if self.behaviour.forgetful else "60",
                 "hold": str(self.behaviour.hold),
+                "maxpause": str(self.behaviour.maxpause),
                 "requests": str(self.behaviour.requests),
                 "inactivity": "30",
                 "ver": "1.11",
@@ -212,6 +270,10 @@ class SimulatedManager:
                 restart: Attribute = (NS_XBOSH, "restartlogic")
                 body.attributes[restart] = "true"
         body.children.extend(elements)
-        self.leaving.append((rid, body.toXml().encode()))
+        data = body.toXml().encode()
+        self.leaving.append((rid, data))
+        self.stored[rid] = data
+        while len(self.stored) > (self.behaviour.requests if self.behaviour.stored is None else self.behaviour.stored):
+            del self.stored[min(self.stored)]
         if elements and self.last + 1 in self.early:
             self._take_next()

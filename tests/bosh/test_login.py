@@ -1,4 +1,4 @@
-"""The login, whatever order a connection manager answers in."""
+"""Login against a connection manager that answers in any order."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) ->
 
 
 def drive(login: Login, manager: SimulatedManager, choose: Callable[[int], int]) -> int:
-    """Run a login to its end; ``choose`` picks the next event. Returns the number of requests."""
+    """Run a login to its end; ``choose`` selects the next event. Return the number of requests."""
     sent = login.start()
     count = len(sent)
     manager.arriving += sent
@@ -33,7 +33,7 @@ def drive(login: Login, manager: SimulatedManager, choose: Callable[[int], int])
             return count
         moves = manager.moves()
         total = len(moves) + len(manager.leaving)
-        assert total, "nothing can happen any more, and the login is not done"
+        assert total, "nothing can happen any more, but the login is not done"
         chosen = choose(total)
         if chosen < len(moves):
             moves[chosen]()
@@ -70,14 +70,14 @@ def _with_requests(behaviour: Behaviour) -> Behaviour:
 
 @settings(max_examples=300, deadline=None)
 @given(behaviours, st.booleans(), st.sampled_from([1, 2]), st.data())
-def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request(
+def test_every_order_of_responses_ends_in_a_session_without_an_outstanding_request(
     behaviour: Behaviour, one_time: bool, parallel: int, data: st.DataObject
 ) -> None:
     login, manager = new_login(one_time=one_time, parallel=parallel), SimulatedManager(behaviour)
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is not None and login.jid.full() == "juliet@example.org/r"
     assert not login.session.outstanding and not manager.held and not manager.leaving and not manager.arriving
-    assert login.session.next_rid == manager.last + 1
+    assert login.session.next_rid == manager.last + 1 and not manager.over
     kept = [element["id"] for element in login.others]
     assert kept == [f"m{number}" for number in range(manager.delivered)]
     waiting = [element["id"] for element in manager.queue]
@@ -86,9 +86,7 @@ def test_every_order_of_answers_ends_in_a_session_without_an_outstanding_request
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 4), st.data())
-def test_a_manager_that_answers_empty_before_the_server_speaks_forgets_nothing(
-    expiries: int, data: st.DataObject
-) -> None:
+def test_a_manager_that_answers_empty_before_the_server_does_loses_nothing(expiries: int, data: st.DataObject) -> None:
     login, manager = (
         new_login(),
         SimulatedManager(Behaviour(forgetful=True, slow_authentication=True, expiries=expiries)),
@@ -99,7 +97,7 @@ def test_a_manager_that_answers_empty_before_the_server_speaks_forgets_nothing(
 
 @settings(max_examples=100, deadline=None)
 @given(behaviours, st.sampled_from([1, 2]), st.data())
-def test_a_refusal_is_a_refusal_in_every_order_of_answers(
+def test_a_rejected_password_is_reported_in_every_order_of_responses(
     behaviour: Behaviour, parallel: int, data: st.DataObject
 ) -> None:
     behaviour.accept = False
@@ -112,30 +110,30 @@ def test_a_refusal_is_a_refusal_in_every_order_of_answers(
 
 @settings(max_examples=100, deadline=None)
 @given(behaviours, st.data())
-def test_authenticating_alone_binds_nothing(behaviour: Behaviour, data: st.DataObject) -> None:
+def test_a_login_without_bind_binds_nothing(behaviour: Behaviour, data: st.DataObject) -> None:
     login, manager = new_login(bind=False), SimulatedManager(behaviour)
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is None and not manager.restarted
 
 
 def promptly(total: int) -> int:
-    """Whatever the manager can do, it does before the client reads."""
+    """Let the manager act before the client reads."""
     return 0
 
 
-def test_on_a_manager_like_ejabberds_a_login_takes_four_requests() -> None:
+def test_a_login_takes_four_requests_on_a_manager_like_ejabberd() -> None:
     assert drive(new_login(), SimulatedManager(Behaviour(slow_authentication=True)), promptly) <= 4
 
 
-def test_it_takes_four_requests_also_when_requests_are_held_for_less_than_a_login_may_take() -> None:
+def test_a_login_takes_four_requests_when_requests_are_held_shorter_than_the_login_timeout() -> None:
     assert drive(new_login(), SimulatedManager(Behaviour(slow_authentication=True, forgetful=True)), promptly) <= 4
 
 
-def test_on_a_manager_like_prosodys_a_login_takes_three_requests() -> None:
+def test_a_login_takes_three_requests_on_a_manager_like_prosody() -> None:
     assert drive(new_login(), SimulatedManager(Behaviour(restart_logic=False)), promptly) == 3
 
 
-def test_a_manager_that_allows_one_request_gets_one_by_one() -> None:
+def test_a_manager_that_allows_one_request_gets_requests_one_by_one() -> None:
     login, manager = new_login(), SimulatedManager(Behaviour(hold=0, requests=1))
     requests = login.start()
     while not login.done:

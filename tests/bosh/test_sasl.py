@@ -1,4 +1,4 @@
-"""SASL: the strongest mechanism on offer, and nobody who can't prove himself."""
+"""SASL: the choice of a mechanism, its messages, and verification of the server."""
 
 from base64 import b64encode
 
@@ -26,7 +26,7 @@ def credentials(*, one_time: bool = False, password: str = "pässword") -> sasl.
         ({"PLAIN", "DIGEST-MD5"}, "PLAIN"),
     ],
 )
-def test_the_users_own_password_takes_the_strongest_on_offer(offered: set[str], chosen: str) -> None:
+def test_the_users_own_password_uses_the_strongest_offered_mechanism(offered: set[str], chosen: str) -> None:
     assert sasl.choose(credentials(), offered).name == chosen
 
 
@@ -36,12 +36,12 @@ def test_a_one_time_password_uses_plain_only() -> None:
         sasl.choose(credentials(one_time=True), ALL - {"PLAIN"})
 
 
-def test_a_mechanism_that_was_not_offered_is_never_used() -> None:
+def test_a_mechanism_that_is_not_offered_is_never_used() -> None:
     with pytest.raises(NoMechanism):
         sasl.choose(credentials(), {"DIGEST-MD5", "X-OAUTH2", "scram-sha-1"})
 
 
-def test_plain_is_what_rfc_4616_says() -> None:
+def test_plain_follows_rfc_4616() -> None:
     element = sasl.auth(sasl.choose(credentials(), {"PLAIN"}))
     assert (element.uri, element.name, element["mechanism"]) == (sasl.NS_SASL, "auth", "PLAIN")
     assert str(element) == b64encode("\0juliet\0pässword".encode()).decode()
@@ -64,7 +64,7 @@ def test_a_scram_exchange_ends_in_a_verified_server(name: str) -> None:
     exchange.succeeded(final)
 
 
-def test_a_server_without_the_right_signature_is_an_impostor() -> None:
+def test_a_server_with_an_invalid_signature_is_rejected() -> None:
     for signature in (b"", b"v=" + b64encode(b"x" * 20), b"e=other-error"):
         other = server("SCRAM-SHA-1")
         exchange = sasl.choose(credentials(), {"SCRAM-SHA-1"})
@@ -76,7 +76,7 @@ def test_a_server_without_the_right_signature_is_an_impostor() -> None:
             exchange.succeeded(signature)
 
 
-def test_success_before_the_exchange_was_over_is_an_impostors() -> None:
+def test_success_before_the_end_of_the_exchange_is_rejected() -> None:
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     exchange.initial()
     with pytest.raises(ServerSignatureInvalid):
@@ -94,7 +94,7 @@ def test_success_before_the_exchange_was_over_is_an_impostors() -> None:
         b"r={nonce},s={salt},i=x",
     ],
 )
-def test_a_challenge_that_is_not_acceptable_is_refused(challenge: bytes) -> None:
+def test_an_invalid_challenge_is_rejected(challenge: bytes) -> None:
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     nonce = exchange.initial().rpartition(b"r=")[2]
     salt = b64encode(b"sixteen bytes of")
@@ -102,25 +102,25 @@ def test_a_challenge_that_is_not_acceptable_is_refused(challenge: bytes) -> None
         exchange.challenged(challenge.replace(b"{nonce}", nonce + b"server").replace(b"{salt}", salt))
 
 
-def test_a_challenge_within_the_bounds_is_accepted() -> None:
+def test_a_challenge_within_the_limits_is_accepted() -> None:
     exchange = sasl.choose(credentials(), {"SCRAM-SHA-256"})
     nonce = exchange.initial().rpartition(b"r=")[2]
     challenge = b"r=" + nonce + b"server,s=" + b64encode(b"sixteen bytes of") + b",i=4096"
     assert exchange.challenged(challenge)().startswith(b"c=biws,r=" + nonce)
 
 
-def test_a_password_that_scram_can_not_carry_is_nobodys() -> None:
+def test_a_password_that_scram_can_not_carry_is_rejected() -> None:
     with pytest.raises(Refused):
         sasl.choose(credentials(password="a\x07b"), {"SCRAM-SHA-256"})
 
 
-def test_plain_knows_no_challenges() -> None:
+def test_plain_rejects_challenges() -> None:
     with pytest.raises(InvalidResponse):
         sasl.choose(credentials(), {"PLAIN"}).challenged(b"")
 
 
 @pytest.mark.parametrize(("text", "data"), [("", b""), ("=", b""), (" QUJD\n", b"ABC")])
-def test_data_is_read(text: str, data: bytes) -> None:
+def test_sasl_data_is_decoded(text: str, data: bytes) -> None:
     element = Element(
         (sasl.NS_SASL, "success"),
     )
@@ -128,7 +128,7 @@ def test_data_is_read(text: str, data: bytes) -> None:
     assert sasl.content(element) == data
 
 
-def test_data_that_is_not_base64_is_refused() -> None:
+def test_sasl_data_that_is_not_base64_is_rejected() -> None:
     element = Element((sasl.NS_SASL, "success"))
     element.addContent("!!!")
     with pytest.raises(InvalidResponse):

@@ -1,11 +1,11 @@
-"""A BOSH session: rids, order, what the manager grants, and how it ends."""
+"""BOSH session: rids, order, granted parameters, and its end."""
 
 import pytest
 from twisted.words.xish.domish import Element
 
 from warmside.bosh.body import decode
 from warmside.bosh.errors import Banned, BoshError, InvalidResponse, StreamFailed, Terminated
-from warmside.bosh.session import HIGHEST_FIRST_RID, Parameters, Recoverable, Session
+from warmside.bosh.session import MAX_FIRST_RID, Parameters, Recoverable, Session
 
 GRANTED = (
     "sid='s' wait='55' hold='1' requests='2' inactivity='45' polling='3' maxpause='100' ver='1.11' "
@@ -24,14 +24,14 @@ def created(attributes: str = GRANTED, **parameters: object) -> Session:
     return session
 
 
-def test_the_first_rid_is_random_and_leaves_room() -> None:
+def test_the_first_rid_is_random_and_below_its_limit() -> None:
     rids = {Session(Parameters("example.org")).next_rid for _ in range(200)}
     assert len(rids) == 200
-    assert all(0 < rid < HIGHEST_FIRST_RID == 2**52 for rid in rids)
+    assert all(0 < rid < MAX_FIRST_RID == 2**52 for rid in rids)
     assert max(rids) > 2**48
 
 
-def test_the_creation_asks_for_what_was_wished() -> None:
+def test_the_creation_has_the_requested_parameters() -> None:
     session = Session(Parameters("example.org", lang="de", wait=20, hold=0, ver=(1, 11)), first_rid=7)
     attributes = decode(session.create().body).attributes
     assert {str(key): value for key, value in attributes.items() if isinstance(key, str)} == {
@@ -46,7 +46,7 @@ def test_the_creation_asks_for_what_was_wished() -> None:
     assert attributes["urn:xmpp:xbosh", "version"] == "1.0"
 
 
-def test_the_session_is_what_the_manager_granted() -> None:
+def test_the_session_has_the_granted_parameters() -> None:
     session = created()
     granted = (session.sid, session.wait, session.hold, session.requests, session.inactivity)
     assert granted == ("s", 55, 1, 2, 45)
@@ -58,7 +58,7 @@ def test_versions_are_compared_as_numbers() -> None:
     assert created(GRANTED.replace("1.11", "1.8"), ver=(1, 10)).ver == (1, 8)
 
 
-def test_what_the_manager_leaves_out_has_the_protocols_defaults() -> None:
+def test_missing_parameters_have_the_defaults_of_the_protocol() -> None:
     session = created("sid='s' xmlns='http://jabber.org/protocol/httpbind'")
     assert (session.wait, session.hold, session.requests, session.inactivity) == (60, 1, 2, 30)
     assert (session.polling, session.maxpause) == (None, None)
@@ -75,7 +75,7 @@ def test_elements_are_one_stream_in_the_order_of_rids() -> None:
     assert not session.outstanding
 
 
-def test_acks_are_sent_where_the_manager_sends_them() -> None:
+def test_acks_are_sent_if_the_manager_sends_them() -> None:
     session = created(GRANTED + " ack='7'")
     first = session.send()
     second = session.send()
@@ -98,10 +98,10 @@ def test_a_polling_session_waits_between_empty_requests() -> None:
         (404, b"", InvalidResponse, "HTTP 404"),
         (502, b"<html/>", InvalidResponse, "HTTP 502"),
         (301, b"", InvalidResponse, "a redirect"),
-        (200, b"<html/>", InvalidResponse, "no BOSH body"),
+        (200, b"<html/>", InvalidResponse, "not a BOSH body"),
         (200, b"rubbish", InvalidResponse, "well-formed"),
-        (200, body(), InvalidResponse, "no sid"),
-        (200, body("sid='%s'" % ("x" * 1025)), InvalidResponse, "no sid"),
+        (200, body(), InvalidResponse, "no valid sid"),
+        (200, body("sid='%s'" % ("x" * 1025)), InvalidResponse, "no valid sid"),
         (200, body("sid='s' wait='-1'"), InvalidResponse, "number"),
         (200, body("sid='s' hold='٣'"), InvalidResponse, "number"),
         (200, body("sid='s' requests='99999999999'"), InvalidResponse, "number"),
@@ -122,7 +122,7 @@ def test_a_polling_session_waits_between_empty_requests() -> None:
         ),
     ],
 )
-def test_a_creation_that_fails_says_what_was_seen(status: int, data: bytes, error: type, seen: str) -> None:
+def test_a_failed_creation_raises_an_error_with_a_reason(status: int, data: bytes, error: type, seen: str) -> None:
     session = Session(Parameters("example.org"), first_rid=7)
     session.create()
     with pytest.raises(error, match=seen):
@@ -138,10 +138,10 @@ def test_old_managers_end_a_session_by_http_status(status: int, error: type, con
     rid = session.send().rid
     with pytest.raises(error, match=condition):
         session.receive(rid, status, b"")
-    assert not session.over, "it may have been a proxy's, so the session is to be ended all the same"
+    assert not session.over, "the status may be a proxy's, so the session must still be ended"
 
 
-def test_a_recoverable_error_asks_for_the_request_again() -> None:
+def test_a_recoverable_error_requires_a_retry() -> None:
     session = created()
     rid = session.send().rid
     with pytest.raises(Recoverable):
@@ -149,7 +149,7 @@ def test_a_recoverable_error_asks_for_the_request_again() -> None:
     assert rid in session.outstanding
 
 
-def test_a_termination_waits_for_what_came_before_it() -> None:
+def test_a_termination_is_read_after_earlier_responses() -> None:
     session = created()
     first, second = session.send(), session.send()
     session.receive(second.rid, 200, body("type='terminate' condition='item-not-found'"))

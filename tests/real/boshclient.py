@@ -1,7 +1,7 @@
-"""A plain BOSH client: one request after the other over one kept connection, standard library only.
+"""Minimal BOSH client: one request after the other over one persistent connection, standard library only.
 
-It stands for whatever attaches to a warm session, and it is the classic five-request login. It
-shares no code with warmside, so that what it finds is not warmside's own opinion.
+It attaches to warm sessions as a browser does, and runs the classic login of five requests. It shares no code with
+warmside, so that both can't have the same fault.
 """
 
 import http.client
@@ -16,7 +16,7 @@ SASL = f"{{{NS_SASL}}}"
 
 
 class Refused(Exception):
-    """The server refused the password; the text is the condition."""
+    """The server rejected the password; the text is the condition."""
 
 
 class Terminated(Exception):
@@ -24,7 +24,7 @@ class Terminated(Exception):
 
 
 def element(name: str, namespace: str = "jabber:client", **attributes: str) -> Element:
-    """An element that declares its namespace as browsers do: ejabberd knows no prefixes for stanzas."""
+    """Return an element that declares its namespace as browsers do: ejabberd accepts no prefixes for stanzas."""
     return Element(name, {"xmlns": namespace, **attributes})
 
 
@@ -45,7 +45,7 @@ class BoshClient:
         self.close()
 
     def log_in(self, user: str, password: str) -> str:
-        """The classic login: create, auth, restart, bind, session, each waited for. Returns the full JID."""
+        """Log in with create, auth, restart, bind, session, one after the other. Return the full JID."""
         self.sid = ""
         self.rid = random.randrange(1, 2**40)
         attributes = {"to": self.host, "wait": "1", "hold": "1", "ver": "1.6", "xmpp:version": "1.0"}
@@ -69,16 +69,16 @@ class BoshClient:
         return self.jid
 
     def attach(self, session: dict[str, object]) -> "BoshClient":
-        """Take over a session from what ``POST /warm`` replied."""
+        """Attach to a session with the reply of ``POST /warm``."""
         self.jid, self.sid, self.rid = str(session["jid"]), str(session["sid"]), int(str(session["rid"]))
         return self
 
     def send(self, *stanzas: Element) -> list[Element]:
-        """Send stanzas; returns what came with the response."""
+        """Send stanzas; return the elements of the response."""
         return list(self.post({}, *stanzas))
 
     def post(self, attributes: dict[str, str], *stanzas: Element) -> Element:
-        """One request with the next rid; returns its response's body element."""
+        """Send a request with the next rid; return the response's body element."""
         body = element("body", "http://jabber.org/protocol/httpbind", rid=str(self.rid), **attributes)
         body.set("xmlns:xmpp", "urn:xmpp:xbosh")
         if self.sid:
@@ -98,7 +98,7 @@ class BoshClient:
         return answer
 
     def await_element(self, wanted, within: float = 20) -> Element:  # type: ignore[no-untyped-def]
-        """The first element that arrived, or arrives, and is wanted."""
+        """Return the first element for which ``wanted`` is true; send empty requests until it arrives."""
         deadline = time.monotonic() + within
         while True:
             for each in self.arrived:
@@ -110,7 +110,7 @@ class BoshClient:
             self.post({})
 
     def ask(self, payload: Element, to: str | None = None, kind: str = "get") -> Element:
-        """Send an iq; returns its answer."""
+        """Send an iq; return its response."""
         iq = element("iq", type=kind, id=f"q{random.randrange(10**9)}")
         if to:
             iq.set("to", to)
@@ -119,7 +119,7 @@ class BoshClient:
         return self.await_element(lambda each: each.get("id") == iq.get("id"))
 
     def ping(self) -> bool:
-        """Whether the server answers a ping (XEP-0199)."""
+        """Return True if the server responds to a ping (XEP-0199)."""
         return self.ask(element("ping", "urn:xmpp:ping"), to=self.host).get("type") == "result"
 
     def presence(self, **attributes: str) -> list[Element]:
@@ -133,7 +133,7 @@ class BoshClient:
         self.send(message)
 
     def await_message(self) -> str:
-        """The text of the next message with a body."""
+        """Return the text of the next message with a body."""
         message = self.await_element(lambda each: each.find(f"{CLIENT}body") is not None)
         return message.findtext(f"{CLIENT}body") or ""
 

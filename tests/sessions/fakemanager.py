@@ -17,12 +17,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from warmside.bosh.body import NS_XBOSH, decode
+from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.config.settings import Bosh
 from warmside.jids import prepare
+from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.sessions.warmer import Warmer
 from warmside.store.counters import SQLiteFailureCounters
 from warmside.store.sqlite import SQLiteStore

@@ -79,7 +79,7 @@ class TestFaults(Warming):
             ((404, {}, b"not here"), errors.InvalidResponse, "HTTP 404"),
             ((502, {}, html), errors.InvalidResponse, "HTTP 502"),
             ((302, {"Location": "http://127.0.0.1:1/"}, b""), errors.InvalidResponse, "redirect"),
-            (html, errors.InvalidResponse, "no BOSH body"),
+            (html, errors.InvalidResponse, "not a BOSH body"),
             (b"\0\1\2", errors.InvalidResponse, "well-formed"),
             (b" " * (MAX_SIZE + 1), errors.InvalidResponse, "too long"),
             (body(attributes=terminate.format("system-shutdown")), errors.Terminated, "system-shutdown"),

@@ -17,7 +17,7 @@ class FakeManager:
     def __init__(self) -> None:
         self.result: Deferred[None] = Deferred()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         await self.result
 
 

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from warmside.app import listening
 from warmside.app.drain import stop_listening
 from warmside.app.parts import Parts, StartError
+from warmside.bosh.runner import Runtime
 from warmside.config import endpoints
 from warmside.config.folders import runtime_folder
 from warmside.config.loader import ConfigError
@@ -26,9 +27,9 @@ from warmside.config.settings import Config
 from warmside.extauth.authorities import IAuthority
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
+from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.reachability import check_managers
-from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.sessions.warmer import Warmer
 from warmside.throttle.throttle import Throttle
 from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm

@@ -1,5 +1,6 @@
-"""BOSH (XEP-0124, XEP-0206): logging in to a connection manager and handing the session over.
+"""BOSH (XEP-0124, XEP-0206): log in to a connection manager and hand the session over.
 
-``body``, ``session``, ``sasl`` and ``login`` do no I/O: bytes of responses in, bytes of requests
-out. ``transport`` and ``client`` carry them. This room knows nothing of HTTP resources or extauth.
+``body``, ``session``, ``sasl`` and ``login`` do no I/O: they take the bytes of responses and return the bytes of
+requests. ``transport`` carries them over HTTP, ``runner`` carries one login. ``stream`` runs wokkel's handlers on
+the session. The package knows nothing of HTTP resources or extauth.
 """

@@ -1,7 +1,7 @@
-"""The HTTP agent under treq for one connection manager: what stays the same is prepared once.
+"""HTTP agent of treq for one connection manager: everything that is the same for each request is prepared once.
 
-A login is four or five requests to one address. Twisted's general `Agent` parses that address, looks
-for its endpoint and builds the request's head anew each time, which costs more than all of BOSH.
+A login sends four or five requests to one address. Twisted's general `Agent` parses that address, looks up its
+endpoint and builds the request's head for each of them. That takes longer than the BOSH work.
 """
 
 from http.cookiejar import CookieJar
@@ -11,18 +11,21 @@ from typing import Any
 from hyperlink import EncodedURL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.internet.interfaces import IConsumer
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from warmside.compat.httpclient import post_prepared
+
 CONNECT_TIMEOUT = 5.0
+"""Seconds."""
 
 
 class PreparedURL(EncodedURL):
-    """A URL whose host need not be IDNA-encoded for each request."""
+    """URL whose host is IDNA-encoded once instead of for each request."""
 
     def __init__(self, url: str) -> None:
         parsed = EncodedURL.from_text(url).to_uri()
@@ -30,16 +33,16 @@ class PreparedURL(EncodedURL):
         self._text = parsed.to_text()
 
     def to_uri(self) -> "PreparedURL":
-        """This URL: it is a URI already."""
+        """Return this URL: it is a URI already."""
         return self
 
     def to_text(self, with_password: bool = False) -> str:
-        """The URL as text."""
+        """Return the URL as text."""
         return self._text
 
 
 class NoCookies(CookieJar):
-    """Keeps no cookies: a manager's or proxy's cookie for one user must never go along with another."""
+    """Cookie jar that keeps nothing: a cookie of one user's session must never be sent with another's."""
 
     def add_cookie_header(self, request: Any) -> None:
         """Add nothing."""
@@ -50,38 +53,38 @@ class NoCookies(CookieJar):
 
 @implementer(IBodyProducer)
 class WholeBody:
-    """A request body that is there already: one write, no producer loop."""
+    """Request body that is complete: one write, no producer loop."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.length = len(body)
 
     def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        """Write it."""
+        """Write the body."""
         consumer.write(self.body)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """There is nothing to pause."""
+        """Do nothing: the body is written at once."""
 
     def resumeProducing(self) -> None:
-        """There is nothing to resume."""
+        """Do nothing: the body is written at once."""
 
     def stopProducing(self) -> None:
-        """There is nothing to stop."""
+        """Do nothing: the body is written at once."""
 
 
 @implementer(IAgent)
 class PreparedAgent:
-    """An agent that POSTs whole bodies to one address, over the connections of a pool.
+    """Agent that POSTs whole bodies to one address, over the connections of a pool.
 
     :param url: the address, http or https.
-    :param ca_file: PEM file of the certificate authority for https; the system's if ``None``.
+    :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
     """
 
     def __init__(self, reactor: Any, url: PreparedURL, ca_file: Path | None, pool: HTTPConnectionPool) -> None:
         uri = URI.fromBytes(url.to_text().encode("ascii"))
-        self._pool: Any = pool
+        self._pool = pool
         self._key = (uri.scheme, uri.host, uri.port)
         self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
         if uri.scheme == b"https":
@@ -91,33 +94,14 @@ class PreparedAgent:
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None
     ) -> "Deferred[IResponse]":
-        """See `IAgent`; the method and the address are those that were prepared."""
+        """See `IAgent`. Method and address are ignored: the prepared ones are used."""
         lines = [self._head]
         for name, values in headers.getAllRawHeaders() if headers is not None else ():
             lines.extend(name + b": " + value + b"\r\n" for value in values)
         body = bodyProducer.body
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
         lines.append(body)
-        request = _PreparedRequest(b"".join(lines))
-        connected: Deferred[Any] = self._pool.getConnection(self._key, self._endpoint)
-        return connected.addCallback(lambda connection: connection.request(request))
-
-
-class _PreparedRequest:
-    """A request as Twisted's HTTP/1.1 client protocol takes it: head and body in one write."""
-
-    method = b"POST"
-    persistent = True
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def writeTo(self, transport: ITransport) -> "Deferred[None]":
-        transport.write(self._data)
-        return succeed(None)
-
-    def stopWriting(self) -> None:
-        pass
+        return post_prepared(self._pool, self._key, self._endpoint, b"".join(lines))
 
 
 def _policy(ca_file: Path | None) -> BrowserLikePolicyForHTTPS:

@@ -1,14 +1,16 @@
-"""The ``<body/>`` of XEP-0124: bytes to elements and back.
+"""``<body/>`` of XEP-0124: parse and serialize.
 
-Parsing is bounded in size, depth and count, and refuses what XMPP has no use for: a DTD, entities,
-processing instructions, a second root. Serializing is domish's, which escapes.
+The parser limits size, depth and number of elements. It rejects what XMPP does not use: a DTD, entities, processing
+instructions, a second root. domish serializes and escapes.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.parsers import expat
 
-from twisted.words.xish.domish import Element, escapeToXml
+from twisted.words.xish.domish import Element
+
+from warmside.compat.xmpp import escaped_namespace
 
 NS_HTTPBIND = "http://jabber.org/protocol/httpbind"
 NS_XBOSH = "urn:xmpp:xbosh"
@@ -16,28 +18,29 @@ NS_STREAMS = "http://etherx.jabber.org/streams"
 NS_XML = "http://www.w3.org/XML/1998/namespace"
 
 MAX_SIZE = 16 << 20
-"""Most bytes of a response: a hundred long messages that waited, or a roster of tens of thousands."""
+"""Maximum bytes of a response: enough for a hundred long offline messages, or a roster of 20,000 contacts."""
 MAX_DEPTH = 200
-"""What is nested deeper is left out. Refusing it would let any sender of a message keep its recipient out."""
+"""Maximum nesting of elements. Deeper ones are left out: an error would let a sender block its recipient's login."""
 MAX_ELEMENTS = 500_000
+"""Maximum elements of a response."""
 
 SEPARATOR = "\f"
-"""Between namespace and name in what expat reports: a character that no XML document can have."""
+"""Separates namespace and name in expat's names: a character that no XML document can contain."""
 
 _STREAM_PREFIX = f" xmlns:stream='{NS_STREAMS}'".encode()
 _TERMINATED = b" type='terminate' condition='remote-stream-error'"
 
 Attribute = str | tuple[str, str]
-"""An attribute's name, or its namespace and name."""
+"""Name of an attribute, or its namespace and name."""
 
 
 class InvalidBody(ValueError):
-    """Bytes are not a ``<body/>``. The message says what they are instead and quotes nothing."""
+    """The bytes are not a ``<body/>``. The message says why and quotes nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A parsed ``<body/>``: its attributes, and the elements in it."""
+    """Parsed ``<body/>``: its attributes and its child elements."""
 
     attributes: Mapping[Attribute, str]
     elements: tuple[Element, ...]
@@ -55,20 +58,20 @@ def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()
 def decode(data: bytes) -> Body:
     """Parse the bytes of a response.
 
-    :raises InvalidBody: they are not one ``<body/>`` within the bounds.
+    :raises InvalidBody: they are not one ``<body/>`` within the limits.
     """
     if len(data) > MAX_SIZE:
         raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
     root = _Builder().build(_as_xml(data))
     if root.uri != NS_HTTPBIND or root.name != "body":
-        raise InvalidBody("it is XML, but no BOSH body")
+        raise InvalidBody("its root element is not a BOSH body")
     return Body(root.attributes, tuple(child for child in root.children if isinstance(child, Element)))
 
 
 def _as_xml(data: bytes) -> bytes:
-    """ejabberd 23.01 writes attributes twice, or no prefix ``stream``, when it ends a session at its creation.
+    """Return the bytes as well-formed XML where ejabberd 23.01 sends something else.
 
-    That is how a ban looks, so such a body, which is not well-formed, has to be read all the same.
+    It rejects a banned client's session creation with doubled attributes, or without declaring the prefix ``stream``.
     """
     head, end, rest = data.partition(b">")
     for written in (_STREAM_PREFIX, _TERMINATED):
@@ -80,7 +83,7 @@ def _as_xml(data: bytes) -> bytes:
 
 
 class _Builder:
-    """Builds domish elements from expat's events, within the bounds."""
+    """Builds domish elements from expat's events, within the limits."""
 
     def __init__(self) -> None:
         parser = expat.ParserCreate("UTF-8", SEPARATOR)
@@ -102,7 +105,7 @@ class _Builder:
             self._parser.Parse(data, True)
         except expat.ExpatError:
             raise InvalidBody("it is not well-formed XML") from None
-        assert self._root is not None, "expat lets no document without a root pass"
+        assert self._root is not None, "expat rejects a document without a root"
         return self._root
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
@@ -138,6 +141,6 @@ class _Builder:
 
 
 def _qname(name: str) -> tuple[str, str]:
-    """Expat's URI and name as domish wants it. Domish writes namespaces unescaped, so they are escaped here."""
+    """Return expat's name as domish needs it."""
     uri, _, local = name.rpartition(SEPARATOR)
-    return (escapeToXml(uri, 1), local)
+    return (escaped_namespace(uri), local)

@@ -1,19 +1,19 @@
-"""How a login over BOSH can fail. Each error is a type with the facts in it and the step it came at.
+"""Errors of a login over BOSH. Each is a type that holds the facts and the step of the login.
 
-No text here may hold a password, a SID or anything else that the other side chose freely: what it
-sent is quoted only as one of the conditions that its protocol knows, or as the kind of thing it was.
+No message holds a password, a SID or text that the peer chose freely. What the peer sent appears only as a condition
+of its protocol, or as the kind of thing it was.
 """
 
 import re
 
 UNDEFINED = "undefined-condition"
-"""The condition of whoever gives none, as all of these protocols call it."""
+"""Condition of an error that names none, as all of these protocols call it."""
 
 
 class BoshError(Exception):
     """A login failed.
 
-    :ivar step: what the login was at, such as ``authentication``; set by whoever drives it.
+    :ivar step: the step that the login was at, such as ``authentication``; the login's runner sets it.
     """
 
     step = "login"
@@ -28,7 +28,7 @@ class Unreachable(BoshError):
 
 
 class Busy(BoshError):
-    """Too many logins wait for a connection already."""
+    """Too many logins are waiting for a connection."""
 
 
 class TimedOut(BoshError):
@@ -36,11 +36,11 @@ class TimedOut(BoshError):
 
 
 class InvalidResponse(BoshError):
-    """The answer was no BOSH response, or not one that the protocol allows here."""
+    """The response is not BOSH, or not one that the protocol allows at this step."""
 
 
 class ConditionError(BoshError):
-    """The other side ended the login with one of its protocol's conditions.
+    """The peer ended the login with one of its protocol's conditions.
 
     :ivar condition: the condition's name, or ``undefined-condition``.
     """
@@ -59,11 +59,11 @@ class StreamFailed(ConditionError):
 
 
 class Banned(ConditionError):
-    """The server wants nothing of us (``policy-violation``): most often mod_fail2ban."""
+    """The peer rejects warmside with ``policy-violation``; the usual cause is mod_fail2ban."""
 
 
 class Refused(ConditionError):
-    """The server refused the credentials (RFC 6120, 6.5: ``not-authorized`` and its kin)."""
+    """The server rejected the credentials (RFC 6120, 6.5: ``not-authorized`` and similar conditions)."""
 
 
 class NotAuthenticated(ConditionError):
@@ -75,30 +75,33 @@ class NoMechanism(BoshError):
 
 
 class ServerSignatureInvalid(BoshError):
-    """The server could not prove that it knows the password (RFC 5802, the server's signature)."""
+    """The server did not prove that it knows the password (RFC 5802, the server's signature)."""
 
 
 class NotBound(ConditionError):
-    """The server would not bind a resource (RFC 6120, 7)."""
+    """The server did not bind a resource (RFC 6120, 7)."""
 
 
 class PauseTooLong(BoshError):
-    """The session is to survive longer unattended than the manager allows; ``limit`` is that, in seconds."""
+    """The requested pause is longer than the connection manager allows.
+
+    :ivar limit: the longest time in seconds that the manager keeps an unattended session.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(f"the connection manager keeps an unattended session for {limit} seconds at most")
+        super().__init__(f"the connection manager keeps an unattended session for at most {limit} seconds")
 
 
 class WrongJID(BoshError):
-    """The server bound another account than the one asked for."""
+    """The server bound an account that was not requested."""
 
 
 def named(condition: str) -> str:
-    """A condition's name if it looks like one, else ``undefined-condition``: it is quoted in replies."""
+    """Return the condition if it has the form of a name, else ``undefined-condition``: replies quote it."""
     return condition if re.fullmatch(r"[a-z0-9-]{1,64}", condition) else UNDEFINED
 
 
 def ended(kind: type[ConditionError], seen: str, condition: str) -> ConditionError:
-    """The error for a condition that ends everything: `Banned` for ``policy-violation``, else ``kind``."""
+    """Return the error for a condition that ends the session: `Banned` for ``policy-violation``, else ``kind``."""
     return Banned(seen, condition) if condition == "policy-violation" else kind(seen, condition)

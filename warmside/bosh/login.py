@@ -1,8 +1,8 @@
-"""Logging in over a BOSH session (XEP-0206; RFC 6120, 6 and 7) without I/O.
+"""Log in over a BOSH session (XEP-0206; RFC 6120, 6 and 7) without I/O.
 
-It reads the session's one stream of elements and never a particular response: timing decides which
-response carries what. It never sends more requests at once than it was given connections for, and
-it is done only when no request is outstanding.
+The login reads the session's one stream of elements, never one particular response: timing decides which response
+carries which element. It sends at most as many requests at once as it has connections. It is done only when no
+request is outstanding.
 """
 
 import secrets
@@ -19,21 +19,27 @@ NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 NS_PING = "urn:xmpp:ping"
 
-MAX_FENCES = 3
+MAX_PING_BARRIERS = 3
+"""Maximum ping requests that one login sends to free a held request."""
 
 WRONG_CREDENTIALS = frozenset({"not-authorized", "account-disabled", "credentials-expired"})
-"""SASL failures that are about the credentials; all others are about the server."""
+"""SASL failures whose cause is the credentials; all others have their cause at the server."""
+
+
+def new_stanza_id() -> str:
+    """Return an unpredictable stanza id, so that no other user can send a response before the server does."""
+    return "warmside-" + secrets.token_hex(8)
 
 
 class Login:
     """One login.
 
-    Feed it with `receive` (and `worked`), send what it returns, until it is `done`.
+    Pass responses to `receive`, and results of `work` to `worked`. Send the requests that they return, until `done`.
 
-    :param parallel: how many requests may be under way at once.
-    :param bind: bind a resource; without, the login is done when the user is authenticated.
-    :param within: seconds after which the login is given up. A manager that would hold a request for less than
-        that gets no second one beside it while the server may be silent.
+    :param parallel: maximum requests at once.
+    :param bind: True to bind a resource; False to end the login as soon as the user is authenticated.
+    :param within: timeout of the login in seconds. If the manager holds a request for a shorter time, the bind waits
+        for the server's authentication instead of being sent beside the restart.
     """
 
     def __init__(
@@ -49,9 +55,9 @@ class Login:
         self.step = "session creation"
         self.jid: JID | None = None
         self.others: list[Element] = []
-        """What arrived and belonged to neither the login nor its fence, in order."""
+        """Elements that belong to neither the login nor its pings, in order of arrival."""
         self.work: sasl.Work | None = None
-        """To be done off the reactor's thread; its result goes to `worked`."""
+        """Work to do outside the reactor's thread; its result must be passed to `worked`."""
         self._credentials = credentials
         self._parallel = parallel
         self._only_authenticate = not bind
@@ -64,29 +70,29 @@ class Login:
         self._restarted = self._restarted_early = False
         self._restarted_features = False
         self._bind_sent = False
-        self._bind_id, self._fence_id = ("warmside-" + secrets.token_hex(8) for _ in range(2))
-        self._fences = 0
-        self._fence_answers_due = 0
+        self._bind_id, self._ping_id = new_stanza_id(), new_stanza_id()
+        self._ping_barriers = 0
+        self._pongs_due = 0
 
     @property
     def done(self) -> bool:
-        """Whether a resource is bound and no request is outstanding."""
+        """True if a resource is bound and no request is outstanding."""
         if self._only_authenticate:
             return self._authenticated
-        return self.jid is not None and not self.session.outstanding and not self._fence_answers_due
+        return self.jid is not None and not self.session.outstanding and not self._pongs_due
 
     @property
     def authenticated(self) -> bool:
-        """Whether the server has accepted the credentials."""
+        """True if the server has accepted the credentials."""
         return self._authenticated
 
     @property
     def refused(self) -> bool:
-        """Whether the server has refused to authenticate the user."""
+        """True if the server has rejected the authentication."""
         return self._refused
 
     def start(self) -> list[Request]:
-        """The first request. A one-time password can only use PLAIN, so its ``<auth/>`` goes along."""
+        """Return the first request. A one-time password can only use PLAIN, so its ``<auth/>`` is in it."""
         if self._credentials.one_time:
             self._exchange = sasl.choose(self._credentials, {"PLAIN"})
             return [self.session.create(sasl.auth(self._exchange))]
@@ -96,7 +102,7 @@ class Login:
         """Take a response.
 
         :returns: the requests to send next.
-        :raises BoshError: the login can't go on; see `warmside.bosh.errors`.
+        :raises BoshError: the login failed; see `warmside.bosh.errors`.
         """
         try:
             self.session.receive(rid, status, data)
@@ -105,7 +111,7 @@ class Login:
         return self._advance()
 
     def worked(self, data: bytes) -> list[Request]:
-        """Take the result of `work`; returns the requests to send next."""
+        """Take the result of `work`; return the requests to send next."""
         self.work = None
         self._to_send.append(sasl.response(data))
         return self._advance()
@@ -121,8 +127,8 @@ class Login:
                     self._read_sasl(name, element)
                 case (_, "iq") if element.getAttribute("id") == self._bind_id and self.jid is None:
                     self._read_bound(element)
-                case (_, "iq") if element.getAttribute("id") == self._fence_id and self._fence_answers_due:
-                    self._fence_answers_due -= 1
+                case (_, "iq") if element.getAttribute("id") == self._ping_id and self._pongs_due:
+                    self._pongs_due -= 1
                 case _:
                     self.others.append(element)
 
@@ -147,7 +153,7 @@ class Login:
     def _read_sasl(self, name: str, element: Element) -> None:
         self.step = "authentication"
         if self._exchange is None:
-            raise InvalidResponse("the server spoke SASL before it was asked")
+            raise InvalidResponse("the server sent a SASL element before the login sent <auth/>")
         if name == "challenge":
             self.work = self._exchange.challenged(sasl.content(element))
         elif name == "success":
@@ -158,28 +164,28 @@ class Login:
             self._refused = True
             condition = condition_in(element)
             if condition in WRONG_CREDENTIALS:
-                raise Refused("the server refused the password", condition)
-            raise NotAuthenticated("the server would not authenticate the user", condition)
+                raise Refused("the server rejected the password", condition)
+            raise NotAuthenticated("the server did not authenticate the user", condition)
         else:
-            raise InvalidResponse("the server answered something that is not SASL")
+            raise InvalidResponse("the server sent an unknown SASL element")
 
     def _read_bound(self, iq: Element) -> None:
         self.step = "resource binding"
         if iq.getAttribute("type") != "result":
             conditions = [condition_in(error) for error in iq.elements() if error.name == "error"]
-            raise NotBound("the server would not bind a resource", (conditions or [UNDEFINED])[0])
+            raise NotBound("the server did not bind a resource", (conditions or [UNDEFINED])[0])
         texts = [str(jid) for bind in iq.elements(NS_BIND, "bind") for jid in bind.elements(NS_BIND, "jid")]
         try:
             bound = prepare(texts[0])
         except (InvalidJID, IndexError):
-            raise InvalidResponse("the server bound something that is no JID") from None
+            raise InvalidResponse("the server bound an invalid JID") from None
         if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
-            raise WrongJID("the server bound another account than the one asked for")
+            raise WrongJID("the server bound another account than requested")
         self.jid = bound
         self.step = "handover"
 
     def _advance(self) -> list[Request]:
-        """What to send now. An empty request is sent only when nothing else is under way."""
+        """Return the requests to send now. An empty request is sent only if no other is outstanding."""
         session = self.session
         requests: list[Request] = []
         if not session.created or self.work is not None or self.done:
@@ -187,32 +193,33 @@ class Login:
         if self.jid is not None:
             if not session.outstanding:
                 requests.append(session.send())
-            elif not self._fence_answers_due and self._fences < MAX_FENCES and self._room():
-                requests.append(self._fence())
+            elif not self._pongs_due and self._ping_barriers < MAX_PING_BARRIERS and self._may_send():
+                requests.append(self._ping_barrier())
             return requests
-        if self._to_send and self._room():
+        if self._to_send and self._may_send():
             requests.append(session.send(*self._to_send))
             self._to_send = []
-        if not self._restarted and self._may_restart() and self._room():
+        if not self._restarted and self._may_restart() and self._may_send():
             requests.append(session.send(restart=True))
             self._restarted = True
             self._restarted_early = not self._authenticated
-        if self._restarted and not self._bind_sent and self._may_bind() and self._room():
+        if self._restarted and not self._bind_sent and self._may_bind() and self._may_send():
             requests.append(session.send(self._bind()))
             self._bind_sent = True
         if not requests and not session.outstanding:
             requests.append(session.send())
         return requests
 
-    def _room(self) -> bool:
-        """Whether one more request may be under way. A manager that holds more than one gets them one by one."""
+    def _may_send(self) -> bool:
+        """Return True if one more request may be outstanding: only one if the manager holds two or more."""
         parallel = self._parallel if self.session.hold <= 1 else 1
-        return self.session.room > 0 and len(self.session.outstanding) < parallel
+        return self.session.free_requests > 0 and len(self.session.outstanding) < parallel
 
     def _may_restart(self) -> bool:
-        """When ``<success/>`` was seen; or before, when the manager says that it restarts streams in order.
+        """Return True if the stream may be restarted.
 
-        That saves a round trip while the server asks its extauth program.
+        The restart follows ``<success/>``. It may be sent earlier if the manager restarts streams in order: that saves
+        a round trip while the server waits for its extauth program.
         """
         if self._authenticated:
             return True
@@ -221,10 +228,10 @@ class Login:
         return in_order and self._offered and self._credentials.one_time and not self._only_authenticate
 
     def _may_bind(self) -> bool:
-        """In parallel with the restart, or, one by one, when the restarted stream's features are there.
+        """Return True if the bind may be sent: beside the restart, or after the restarted stream's features.
 
-        A restart may be held until the server has asked its extauth program. When the bind has overtaken it, and
-        ``wait`` ends before the server speaks, ejabberd answers the restart and forgets the bind for ever.
+        ejabberd may hold the restart until its extauth program has answered. If ``wait`` ends before that, and the bind
+        has overtaken the restart, ejabberd answers the restart and loses the bind.
         """
         if self._authenticated:
             return self._restarted_early or self._restarted_features or bool(self.session.outstanding)
@@ -239,19 +246,19 @@ class Login:
             bind.addElement((NS_BIND, "resource"), content=self._credentials.jid.resource)
         return iq
 
-    def _fence(self) -> Request:
-        """Pings that make the manager let go of a request that it holds when all is done.
+    def _ping_barrier(self) -> Request:
+        """Return a request with two pings, which make the manager answer a request that it still holds.
 
-        Two of them: Prosody answers the held request with the first answer, and this one with the second.
+        Prosody answers the held request with the first pong, and this request with the second.
         """
         pings = []
         for _ in range(2):
             iq = Element((NS_CLIENT, "iq"))
             iq["type"] = "get"
-            iq["id"] = self._fence_id
+            iq["id"] = self._ping_id
             iq["to"] = self.session.parameters.host
             iq.addElement((NS_PING, "ping"))
             pings.append(iq)
-        self._fences += 1
-        self._fence_answers_due += len(pings)
+        self._ping_barriers += 1
+        self._pongs_due += len(pings)
         return self.session.send(*pings)

@@ -1,7 +1,7 @@
-"""SASL (RFC 6120, 6): which mechanism to take, and what it says. No I/O.
+"""SASL (RFC 6120, 6): choose a mechanism and run it, without I/O.
 
-A one-time password uses PLAIN only, because ejabberd asks its extauth program in no other way; the
-user's own password takes the strongest mechanism that the server offers, and no other.
+A one-time password uses PLAIN only, because ejabberd asks its extauth program with no other mechanism. The user's own
+password uses the strongest mechanism that the server offers.
 """
 
 from base64 import b64decode, b64encode
@@ -22,15 +22,15 @@ SCRAM = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
 """The SCRAM mechanisms, strongest first."""
 
 MAX_ITERATIONS = 1_000_000
-"""A server that asks for more is refused: each hundred thousand cost a core about a tenth of a second."""
+"""Maximum SCRAM iterations that a server may request. 100,000 iterations take about 0.1 s of CPU time."""
 
 Work = Callable[[], bytes]
-"""What takes long enough to be done off the reactor's thread; gives the next response's data."""
+"""Work that is too slow for the reactor's thread; returns the data of the next SASL response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who logs in and how. ``one_time`` says that the password is one of warmside's own."""
+    """Account and password of a login. ``one_time`` is True if warmside minted the password."""
 
     jid: JID
     password: str = field(repr=False)
@@ -46,16 +46,19 @@ class PlainExchange:
         self._mechanism = Plain(None, credentials.jid.user, credentials.password)
 
     def initial(self) -> bytes:
-        """The initial response."""
+        """Return the initial response."""
         response: bytes = self._mechanism.getInitialResponse()
         return response
 
     def challenged(self, data: bytes) -> Work:
-        """:raises InvalidResponse: PLAIN knows no challenges."""
+        """Reject a challenge.
+
+        :raises InvalidResponse: always; PLAIN has no challenges.
+        """
         raise InvalidResponse("the server sent a challenge in reply to PLAIN")
 
     def succeeded(self, data: bytes) -> None:
-        """There is nothing to verify."""
+        """Do nothing: PLAIN does not verify the server."""
 
 
 class ScramExchange:
@@ -67,15 +70,15 @@ class ScramExchange:
         self._final_sent = False
 
     def initial(self) -> bytes:
-        """The client-first message."""
+        """Return the client-first message."""
         first: str = self._client.get_client_first()
         return first.encode()
 
     def challenged(self, data: bytes) -> Work:
         """Read the server-first message.
 
-        :returns: work that gives the client-final message.
-        :raises InvalidResponse: it is none, or asks for too many iterations.
+        :returns: work that returns the client-final message.
+        :raises InvalidResponse: it is malformed, or requests more than `MAX_ITERATIONS`.
         """
         try:
             message = data.decode()
@@ -84,7 +87,7 @@ class ScramExchange:
                 raise ValueError
             self._client.set_server_first(message)
         except (ValueError, ScramException):
-            raise InvalidResponse("the server's SCRAM challenge is not acceptable") from None
+            raise InvalidResponse("the server's SCRAM challenge is malformed or requests too many iterations") from None
         self._final_sent = True
         return self._final
 
@@ -109,10 +112,10 @@ Exchange = PlainExchange | ScramExchange
 
 
 def choose(credentials: Credentials, offered: Collection[str]) -> Exchange:
-    """The exchange for the strongest usable mechanism on offer.
+    """Return an exchange with the strongest usable mechanism that the server offers.
 
-    :raises NoMechanism: there is none.
-    :raises Refused: the password is none that SCRAM can carry.
+    :raises NoMechanism: the server offers no usable mechanism.
+    :raises Refused: SCRAM can't carry the password.
     """
     if not credentials.one_time:
         for name in SCRAM:
@@ -120,16 +123,16 @@ def choose(credentials: Credentials, offered: Collection[str]) -> Exchange:
                 try:
                     return ScramExchange(name, credentials)
                 except ScramException:
-                    # Not a text that SASLprep (RFC 4013) allows, so no account can have it as its password.
-                    raise Refused("the password has characters that no password has", "not-authorized") from None
+                    # SASLprep (RFC 4013) rejects it, so it is no account's password.
+                    raise Refused("the password has characters that SASLprep forbids", "not-authorized") from None
     if "PLAIN" in offered:
         return PlainExchange(credentials)
     usable = "PLAIN" if credentials.one_time else ", ".join((*SCRAM, "PLAIN"))
-    raise NoMechanism(f"the server offers no SASL mechanism that can be used here ({usable})")
+    raise NoMechanism(f"the server offers none of these SASL mechanisms: {usable}")
 
 
 def auth(exchange: Exchange) -> Element:
-    """The ``<auth/>`` element that begins an exchange."""
+    """Return the ``<auth/>`` element that begins an exchange."""
     element = Element((NS_SASL, "auth"))
     element["mechanism"] = exchange.name
     element.addContent(b64encode(exchange.initial()).decode())
@@ -137,16 +140,16 @@ def auth(exchange: Exchange) -> Element:
 
 
 def response(data: bytes) -> Element:
-    """The ``<response/>`` element."""
+    """Return a ``<response/>`` element."""
     element = Element((NS_SASL, "response"))
     element.addContent(b64encode(data).decode())
     return element
 
 
 def content(element: Element) -> bytes:
-    """What an element of SASL carries.
+    """Return the data of a SASL element.
 
-    :raises InvalidResponse: it is not base64.
+    :raises InvalidResponse: the data is not base64.
     """
     text = str(element).strip()
     try:

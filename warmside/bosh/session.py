@@ -1,7 +1,6 @@
-"""A BOSH session (XEP-0124) without I/O: which request may be sent, and what the responses say in order.
+"""BOSH session (XEP-0124) without I/O: makes requests and merges responses.
 
-Responses arrive in any order; their elements are one stream, merged by rid. Nothing here knows what
-the elements mean.
+Responses arrive in any order. Their elements form one stream in the order of rids. The session does not interpret them.
 """
 
 import secrets
@@ -12,22 +11,22 @@ from twisted.words.xish.domish import Element
 from warmside.bosh.body import NS_STREAMS, NS_XBOSH, NS_XML, Attribute, Body, InvalidBody, decode, encode
 from warmside.bosh.errors import UNDEFINED, BoshError, InvalidResponse, StreamFailed, Terminated, ended
 
-HIGHEST_FIRST_RID = 2**52
-"""XEP-0124, 8: a first rid leaves room for all that follow below 2**53."""
+MAX_FIRST_RID = 2**52
+"""Upper limit of a random first rid; all following rids stay below 2**53 (XEP-0124, 8)."""
 
 OLD_STATUS = {400: "bad-request", 403: "policy-violation", 404: "item-not-found"}
-"""HTTP status codes by which managers before version 1.6 ended a session (XEP-0124, 17.1)."""
+"""HTTP status codes with which managers before version 1.6 end a session (XEP-0124, 17.1)."""
 
 CONTENT_TYPE = "text/xml; charset=utf-8"
 
 
 class Recoverable(BoshError):
-    """The manager asks for the request again (XEP-0124, 17.3: ``type='error'``)."""
+    """The manager requests a retry (XEP-0124, 17.3: ``type='error'``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is asked of the manager: ``wait`` and ``hold`` as in XEP-0124, ``ver`` as (MAJOR, MINOR)."""
+    """Requested parameters: ``wait`` in seconds and ``hold`` as in XEP-0124, ``ver`` as (MAJOR, MINOR)."""
 
     host: str
     lang: str = "en"
@@ -38,7 +37,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to send: its rid and the bytes of its body; to be sent ``delay`` seconds from now."""
+    """One request: its rid, and the bytes of its body. It must be sent after ``delay`` seconds."""
 
     rid: int
     body: bytes = field(repr=False)
@@ -49,13 +48,15 @@ class Request:
 class Session:
     """One session.
 
-    ``over`` says that the manager has ended it. The attributes ``wait``, ``hold``, ``requests``,
-    ``inactivity``, ``polling``, ``maxpause`` and ``ver`` are what the manager granted, once `created`.
+    ``over`` is True once the manager has ended it. Once `created`, the attributes ``wait``, ``hold``, ``requests``,
+    ``inactivity``, ``polling``, ``maxpause`` and ``ver`` hold the values that the manager granted; times in seconds.
+
+    :param first_rid: rid of the session creation; random by default.
     """
 
     def __init__(self, parameters: Parameters, first_rid: int | None = None) -> None:
         self.parameters = parameters
-        self.next_rid = first_rid if first_rid is not None else 1 + secrets.randbelow(HIGHEST_FIRST_RID - 1)
+        self.next_rid = first_rid if first_rid is not None else 1 + secrets.randbelow(MAX_FIRST_RID - 1)
         self.outstanding: dict[int, Request] = {}
         self.sid: str | None = None
         self.over = False
@@ -67,7 +68,7 @@ class Session:
         self.maxpause: int | None = None
         self.ver = parameters.ver
         self.restart_logic = False
-        """The manager restarts streams by itself and in order (``xmpp:restartlogic``), as ejabberd does."""
+        """True if the manager restarts streams in order (``xmpp:restartlogic``), as ejabberd does."""
         self._due = self.next_rid
         self._early: dict[int, Body] = {}
         self._arrived: list[Element] = []
@@ -79,25 +80,25 @@ class Session:
 
     @property
     def created(self) -> bool:
-        """Whether the manager has answered the session creation request."""
+        """True if the manager has answered the session creation."""
         return self.sid is not None
 
     @property
-    def room(self) -> int:
-        """How many more requests may be sent now."""
+    def free_requests(self) -> int:
+        """Number of requests that may be sent now."""
         return max(0, self.requests - len(self.outstanding))
 
     def create(self, *payload: Element) -> Request:
-        """The session creation request (XEP-0124, 7.1; XEP-0206, 3), with ``payload`` right behind it."""
-        asked = self.parameters
+        """Return the session creation request (XEP-0124, 7.1; XEP-0206, 3)."""
+        parameters = self.parameters
         attributes: dict[Attribute, str] = {
             "content": CONTENT_TYPE,
-            "hold": str(asked.hold),
+            "hold": str(parameters.hold),
             "rid": str(self.next_rid),
-            "to": asked.host,
-            "ver": "{}.{}".format(*asked.ver),
-            "wait": str(asked.wait),
-            (NS_XML, "lang"): asked.lang,
+            "to": parameters.host,
+            "ver": "{}.{}".format(*parameters.ver),
+            "wait": str(parameters.wait),
+            (NS_XML, "lang"): parameters.lang,
             (NS_XBOSH, "version"): "1.0",
         }
         return self._sent(encode(attributes, payload), creation=True)
@@ -105,11 +106,11 @@ class Session:
     def send(
         self, *payload: Element, restart: bool = False, pause: int | None = None, terminate: bool = False
     ) -> Request:
-        """The next request.
+        """Return the next request.
 
-        :param restart: restart the stream (XEP-0206, 5); takes no payload.
-        :param pause: ask for so many seconds of inactivity (XEP-0124, 10).
-        :param terminate: end the session (XEP-0124, 13).
+        :param restart: True to restart the stream (XEP-0206, 5); allows no payload.
+        :param pause: requested pause in seconds (XEP-0124, 10).
+        :param terminate: True to end the session (XEP-0124, 13).
         """
         assert self.sid is not None
         attributes: dict[Attribute, str] = {"rid": str(self.next_rid), "sid": self.sid}
@@ -129,20 +130,20 @@ class Session:
         return self._sent(encode(attributes, payload), delay=delay)
 
     def beyond_window(self) -> bytes:
-        """A request outside the window, on which a manager ends the session whatever it still waits for."""
+        """Return a request outside the window: a manager ends the session even if it still waits for another."""
         assert self.sid is not None
         return encode({"rid": str(self.next_rid + 1000), "sid": self.sid, "type": "terminate"})
 
     def receive(self, rid: int, status: int, data: bytes) -> None:
-        """Take the response to a request; what became readable by it is in `take`.
+        """Take the response to a request. `take` returns the elements that are complete and in order now.
 
         :param status: the HTTP status.
-        :raises Recoverable: the request is to be sent again.
-        :raises BoshError: the session is over, or the response is none; see `warmside.bosh.errors`.
+        :raises Recoverable: the request must be sent again.
+        :raises BoshError: the session has ended, or the response is invalid; see `warmside.bosh.errors`.
         """
         body = self._read(status, data)
         if body.attributes.get("type") == "error":
-            raise Recoverable("the manager asked for a request again")
+            raise Recoverable("the connection manager requested a retry")
         del self.outstanding[rid]
         self._early[rid] = body
         while (ready := self._early.pop(self._due, None)) is not None:
@@ -154,7 +155,7 @@ class Session:
                 self._terminated(ready)
 
     def take(self) -> list[Element]:
-        """The elements that have arrived in order and were not taken before."""
+        """Return the elements that arrived in order since the last call."""
         arrived, self._arrived = self._arrived, []
         return arrived
 
@@ -167,13 +168,13 @@ class Session:
     def _read(self, status: int, data: bytes) -> Body:
         if status != 200:
             if self.created and status in OLD_STATUS:
-                raise ended(Terminated, f"the connection manager answered HTTP {status}", OLD_STATUS[status])
-            kind = "a redirect" if 300 <= status < 400 else "an error" if status >= 400 else "an answer"
-            raise InvalidResponse(f"the connection manager's address gave {kind}: HTTP {status}")
+                raise ended(Terminated, f"the connection manager responded with HTTP {status}", OLD_STATUS[status])
+            kind = "a redirect" if 300 <= status < 400 else "an error" if status >= 400 else "a response"
+            raise InvalidResponse(f"the connection manager's address returned {kind}: HTTP {status}; expected HTTP 200")
         try:
             return decode(data)
         except InvalidBody as error:
-            raise InvalidResponse(f"the answer is no BOSH response: {error}") from None
+            raise InvalidResponse(f"the response is not BOSH: {error}") from None
 
     def _take_creation(self, body: Body) -> None:
         attributes = body.attributes
@@ -181,7 +182,7 @@ class Session:
         if attributes.get("type") == "terminate" and not sid:
             self._terminated(body)
         if not 0 < len(sid) <= 1024:
-            raise InvalidResponse("the answer to the session creation has no sid")
+            raise InvalidResponse("the response to the session creation has no valid sid")
         self.sid = sid
         self.wait = _number(attributes.get("wait"), self.wait)
         self.hold = _number(attributes.get("hold"), self.hold)
@@ -205,12 +206,12 @@ class Session:
 
 
 def stream_error(element: Element) -> BoshError:
-    """The error for a ``<stream:error/>`` (RFC 6120, 4.9.2)."""
+    """Return the error for a ``<stream:error/>`` (RFC 6120, 4.9.2)."""
     return ended(StreamFailed, "the server closed the stream", condition_in(element))
 
 
 def condition_in(error: Element) -> str:
-    """The condition that an error element names: the first child that is not its ``<text/>``."""
+    """Return the condition of an error element: the name of its first child except ``<text/>``."""
     return next((child.name for child in error.elements() if child.name != "text"), UNDEFINED)
 
 
@@ -220,9 +221,9 @@ def _number(text: str | None, default: int) -> int:
 
 
 def _optional_number(text: str | None) -> int | None:
-    """A number of XEP-0124's attributes: digits, and few enough that it can mean something."""
+    """Return the number in an attribute of XEP-0124: at most 9 digits."""
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise InvalidResponse("the answer to the session creation has a number that is none")
+        raise InvalidResponse("the response to the session creation has an invalid number")
     return int(text)

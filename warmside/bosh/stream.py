@@ -1,13 +1,11 @@
-"""The warmed session as an XML stream on which wokkel's handlers run: roster, presence, and a fence.
+"""XML stream over the warmed session, on which wokkel's handlers run: roster, presence and a ping barrier.
 
-All of wokkel is imported here and nowhere else, and what its age asks for stands here: it leaves
-stanzas without a namespace, numbers its requests where anyone can guess them, interns every JID that
-it parses, fails a whole roster for one contact, and answers pushes by itself. warmside never answers
-for the user: what no request of its own awaits is kept for the reply, in order.
+warmside never answers for the user. Elements that no request of its own awaits are kept for the reply, in order.
+
+The handlers override these habits of wokkel: it leaves stanzas without a namespace, gives requests predictable ids,
+answers roster pushes by itself, and fails a whole roster for one contact with an invalid JID.
 """
 
-import secrets
-import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,31 +20,35 @@ from twisted.words.xish.utility import EventDispatcher
 
 from warmside.bosh.body import NS_STREAMS
 from warmside.bosh.errors import BoshError, ConditionError
-from warmside.bosh.login import NS_CLIENT, NS_PING
+from warmside.bosh.login import NS_CLIENT, NS_PING, new_stanza_id
 from warmside.bosh.session import stream_error
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from wokkel.generic import Request
-    from wokkel.subprotocols import StreamManager, XMPPHandler
-    from wokkel.xmppim import PresenceProtocol, RosterClientProtocol, RosterItem, RosterRequest
+from warmside.compat.xmpp import (
+    Request,
+    RosterClientProtocol,
+    RosterItem,
+    RosterRequest,
+    StreamManager,
+    XMPPHandler,
+    is_claimed,
+)
 
 NS_ROSTER = "jabber:iq:roster"
 
 Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Element]]]
-"""Sends stanzas, or nothing, in one request; gives what arrived in order with its response."""
+"""Sends stanzas, or none, in one request; returns the elements that arrived with its response, in order."""
 
 
 class RosterRefused(ConditionError):
-    """The server would not give the roster."""
+    """The server did not return the roster."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandoverData:
-    """What came over the stream before the handover.
+    """Result of the preparation of a handover.
 
-    ``roster`` is ``None`` unless asked for; ``stanzas`` is what no request of ours awaited, in
-    order; ``attach_within`` is how many seconds the session survives unattended.
+    :ivar roster: the contacts; ``None`` unless requested.
+    :ivar stanzas: elements that no request of warmside awaited, in order of arrival.
+    :ivar attach_within: seconds that the session survives unattended.
     """
 
     roster: list[dict[str, Any]] | None = None
@@ -55,9 +57,9 @@ class HandoverData:
 
 
 class BoshStream(EventDispatcher):
-    """An XML stream without a connection: what is sent waits in ``outgoing`` to be carried away.
+    """XML stream without a connection: stanzas to send are collected in ``outgoing``.
 
-    It is its own factory, too, as far as `StreamManager` asks for one.
+    It is also the factory that `StreamManager` requires.
     """
 
     def __init__(self) -> None:
@@ -70,38 +72,38 @@ class BoshStream(EventDispatcher):
         self.addObserver(event, function)  # type: ignore[no-untyped-call]
 
     def send(self, element: Element) -> None:
-        """Take a stanza that is to be sent."""
+        """Add a stanza to ``outgoing``."""
         if element.uri is None:
             element.uri = element.defaultUri = NS_CLIENT
         self.outgoing.append(element)
 
     def take(self) -> list[Element]:
-        """What waits to be sent."""
+        """Return the stanzas to send, and forget them."""
         outgoing, self.outgoing = self.outgoing, []
         return outgoing
 
     def received(self, element: Element) -> None:
-        """Show an element to the handlers; keep it if it was no answer that one of them awaited.
+        """Pass an element to the handlers; keep it unless a handler awaited it.
 
-        :raises BoshError: it is a stream error.
+        :raises BoshError: the element is a stream error.
         """
         if (element.uri, element.name) == (NS_STREAMS, "error"):
             raise stream_error(element)
         self.dispatch(element)  # type: ignore[no-untyped-call]
-        if not element.__dict__.get("handled"):
+        if not is_claimed(element):
             self.unclaimed.append(element)
 
 
 class Roster(RosterClientProtocol):  # type: ignore[misc]
-    """Fetches the roster, contact by contact; leaves pushes to the browser."""
+    """Fetches the roster; leaves roster pushes to the browser."""
 
     def connectionInitialized(self) -> None:
-        """Observe nothing: wokkel would answer the pushes."""
+        """Observe nothing: wokkel would answer roster pushes."""
 
     def fetch(self) -> "Deferred[list[dict[str, Any]]]":
-        """The contacts as the contract shows them. One that wokkel can't parse is passed on as it is."""
+        """Fetch the contacts, in the form of the reply. A contact that wokkel can't parse is kept as it is."""
         request = RosterRequest(stanzaType="get")
-        request.stanzaID = _unguessable()
+        request.stanzaID = new_stanza_id()
         fetched: Deferred[Element] = self.request(request)
         return fetched.addCallback(
             lambda result: [
@@ -112,20 +114,21 @@ class Roster(RosterClientProtocol):  # type: ignore[misc]
         )
 
 
-class Presence(PresenceProtocol):  # type: ignore[misc]
-    """Sends presence; leaves what arrives to the browser."""
+class Presence(XMPPHandler):  # type: ignore[misc]
+    """Sends presence; leaves received presence to the browser."""
 
-    def connectionInitialized(self) -> None:
-        """Observe nothing: wokkel would intern the JID of everyone who is online."""
+    def available(self) -> None:
+        """Send initial presence."""
+        self.send(Element((NS_CLIENT, "presence")))
 
 
 class PingBarrier(XMPPHandler):  # type: ignore[misc]
-    """A ping to the server, whose answer comes after whatever was caused before."""
+    """Pings the server. Its response follows everything that earlier stanzas caused."""
 
     def pass_through(self, host: str) -> "Deferred[None]":
-        """Fires when the server has answered, with a result or with an error."""
+        """Send a ping; fire when the server has responded, with a result or an error."""
         request = _Ping(recipient=JID(host))
-        request.stanzaID = _unguessable()
+        request.stanzaID = new_stanza_id()
         answered: Deferred[Any] = self.request(request)
         return answered.addCallbacks(lambda _: None, lambda failure: failure.trap(StanzaError) and None)
 
@@ -137,18 +140,20 @@ class _Ping(Request):  # type: ignore[misc]
         return element
 
 
-async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool, available: bool) -> HandoverData:
-    """Fetch the roster, send initial presence, and wait for the fence behind it.
+async def prepare_handover(
+    reactor: Any, host: str, exchange: Exchange, *, roster: bool, available: bool
+) -> HandoverData:
+    """Fetch the roster, send initial presence, and wait for the ping barrier after it.
 
     :param host: the user's server.
-    :param roster: whether to fetch the roster.
-    :param available: whether to send initial presence.
-    :raises BoshError: the server refused, or the session ended.
+    :param roster: True to fetch the roster.
+    :param available: True to send initial presence.
+    :raises BoshError: the server rejected the request, or the session ended.
     """
     stream = BoshStream()
     manager = StreamManager(stream, reactor)
-    rosters, presence, fence = Roster(), Presence(), PingBarrier()
-    for handler in (rosters, presence, fence):
+    rosters, presence, barrier = Roster(), Presence(), PingBarrier()
+    for handler in (rosters, presence, barrier):
         handler.setHandlerParent(manager)
     for event in (STREAM_CONNECTED_EVENT, STREAM_AUTHD_EVENT):
         stream.dispatch(stream, event)  # type: ignore[no-untyped-call]
@@ -158,7 +163,7 @@ async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool,
         awaited.append(rosters.fetch())
     if available:
         presence.available()
-        awaited.append(fence.pass_through(host))
+        awaited.append(barrier.pass_through(host))
     results: list[Any] = []
     for each in awaited:
         each.addBoth(results.append)
@@ -167,16 +172,16 @@ async def converse(reactor: Any, host: str, exchange: Exchange, *, roster: bool,
             stream.received(element)
     for result in results:
         if isinstance(result, Failure):
-            raise _refusal(result)
+            raise _roster_refused(result)
     return HandoverData(results[0] if roster else None, stream.unclaimed)
 
 
-def _refusal(failure: Failure) -> BoshError:
+def _roster_refused(failure: Failure) -> BoshError:
     failure.trap(StanzaError)
     error: Any = failure.value
-    refusal = RosterRefused("the server would not give the roster", str(error.condition))
-    refusal.step = "roster"
-    return refusal
+    refused = RosterRefused("the server did not return the roster", str(error.condition))
+    refused.step = "roster"
+    return refused
 
 
 def _contact(item: Element) -> dict[str, Any]:
@@ -193,8 +198,3 @@ def _contact(item: Element) -> dict[str, Any]:
         "ask": ask,
         "groups": groups,
     }
-
-
-def _unguessable() -> str:
-    """A stanza id: who can't guess it can't send an answer before the server does."""
-    return "warmside-" + secrets.token_hex(8)

@@ -1,7 +1,7 @@
-"""Carrying BOSH requests over HTTP with treq: kept connections, a hard maximum of them, a fair queue.
+"""Carry BOSH requests over HTTP with treq: persistent connections, a hard maximum of them, a fair queue.
 
-A login reserves all connections that it may use at once before it starts, so that logins can't wait
-for each other in a circle. Nothing here looks into a body.
+A login reserves all connections that it may use at once before it starts, so that logins can't deadlock. The transport
+does not read the bodies.
 """
 
 from collections import deque
@@ -32,35 +32,36 @@ from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
 from warmside.bosh.body import MAX_SIZE
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.session import CONTENT_TYPE
+from warmside.compat.httpclient import abort_response, is_not_http
 
 IDLE_TIMEOUT = 30
-"""Seconds for which a connection that nobody uses is kept."""
+"""Seconds that an idle connection is kept."""
 MAX_WAITING = 256
-"""Logins that may wait for connections; one more is turned away."""
+"""Maximum logins that wait for connections; the next one is rejected."""
 
 LOST = (ConnectionClosed, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
 NOT_CONNECTED = (ConnectError, DNSLookupError)
 
 
 class ConnectionBroken(Unreachable):
-    """A connection was lost before its response was complete: the request may or may not have arrived."""
+    """A connection was lost before its response was complete. The request may have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An HTTP response: its status, and the whole body."""
+    """HTTP response: its status and its whole body."""
 
     status: int
     body: bytes = field(repr=False)
 
 
 class ConnectionManager:
-    """The way to one connection manager.
+    """Client of one connection manager.
 
     :param url: its address, http or https.
     :param connections: hard maximum of open connections.
-    :param ca_file: PEM file of the certificate authority for https; the system's if ``None``.
-    :param tell: is told by how much the number of reserved connections changes.
+    :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
+    :param on_change: is called with each change of the number of reserved connections, such as 2 or -2.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class ConnectionManager:
         url: str,
         connections: int,
         ca_file: Path | None = None,
-        tell: Callable[[int], None] = lambda change: None,
+        on_change: Callable[[int], None] = lambda change: None,
     ) -> None:
         self.url = url
-        self._tell = tell
+        self._on_change = on_change
         self.connections = connections
         self.in_use = 0
         self._url = PreparedURL(url)
@@ -88,21 +89,21 @@ class ConnectionManager:
 
     @property
     def waiting(self) -> int:
-        """How many logins wait for connections."""
+        """Number of logins that wait for connections."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def reserve(self, wanted: int = 2, address: str | None = None) -> AsyncIterator["ConnectionLease"]:
-        """Reserve connections, waiting for one's turn.
+        """Reserve connections; wait in the queue if none are free.
 
-        :param wanted: how many to use at once; fewer if the maximum is lower.
-        :param address: the browser's IP address, passed on as ``X-Forwarded-For``.
-        :raises Busy: too many wait already.
+        :param wanted: connections to use at once; fewer if the manager's maximum is lower.
+        :param address: the browser's IP address, sent as ``X-Forwarded-For``.
+        :raises Busy: `MAX_WAITING` logins are waiting.
         """
         count = min(wanted, self.connections)
         if self._waiting or self.in_use + count > self.connections:
             if len(self._waiting) >= MAX_WAITING:
-                raise Busy("too many logins wait for a connection already")
+                raise Busy(f"{MAX_WAITING} logins are waiting for a connection; retry later")
             turn: Deferred[None] = Deferred(lambda cancelled: self._give_up(cancelled))
             self._waiting.append((count, turn))
             await turn
@@ -114,26 +115,26 @@ class ConnectionManager:
             self._change(-count)
             self._next()
 
-    async def look(self) -> None:
-        """See whether the manager answers, without opening a session: by a request that is no XML, which it refuses.
+    async def check(self) -> None:
+        """Check that the manager responds, without opening a session: send a body that is not XML.
 
-        When all connections are in use it is not asked: logins under way will tell.
+        Nothing is sent while all connections are in use.
 
-        :raises BoshError: it can't be reached, or answers that it is broken.
+        :raises BoshError: the manager can't be reached, or responds with a server error.
         """
         if self._waiting or self.in_use >= self.connections:
             return
         async with self.reserve(1) as lease:
             response = await lease.post(b"\n")
         if response.status >= 500:
-            raise Unreachable(f"the connection manager answered with status {response.status}")
+            raise Unreachable(f"the connection manager responded with HTTP {response.status}")
 
     def post(self, body: bytes, headers: Headers) -> "Deferred[Response]":
         """Send one request.
 
         :raises ConnectionBroken: the connection was lost.
-        :raises Unreachable: there is no connection to be had.
-        :raises InvalidResponse: the response is too long.
+        :raises Unreachable: no connection can be opened.
+        :raises InvalidResponse: the response is not HTTP, or longer than `MAX_SIZE`.
         """
         requested = self._client.request(
             "POST",
@@ -147,12 +148,12 @@ class ConnectionManager:
         return requested.addCallback(_read).addErrback(_explain)
 
     def close(self) -> "Deferred[None]":
-        """Close the kept connections."""
+        """Close the idle connections."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
     def _next(self) -> None:
-        """Let in whoever waits, in order; a wide login is not overtaken by narrow ones."""
+        """Start waiting logins in order. A login that needs two connections is not overtaken by one that needs one."""
         while self._waiting and self.in_use + self._waiting[0][0] <= self.connections:
             count, turn = self._waiting.popleft()
             self._change(count)
@@ -160,7 +161,7 @@ class ConnectionManager:
 
     def _change(self, count: int) -> None:
         self.in_use += count
-        self._tell(count)
+        self._on_change(count)
 
     def _give_up(self, cancelled: "Deferred[None]") -> None:
         self._waiting = deque(entry for entry in self._waiting if entry[1] is not cancelled)
@@ -168,7 +169,7 @@ class ConnectionManager:
 
 
 class ConnectionLease:
-    """Connections reserved for one login; ``width`` is how many requests may be under way at once."""
+    """Connections reserved for one login; ``width`` is the maximum number of requests at once."""
 
     def __init__(self, manager: ConnectionManager, width: int, address: str | None) -> None:
         self.width = width
@@ -193,7 +194,7 @@ def _read(response: IResponse) -> "Deferred[Response]":
 
 
 class _Reader(Protocol):
-    """Collects a response's body up to the maximum; past it the connection is closed."""
+    """Collects a response's body; aborts the connection if it is longer than `MAX_SIZE`."""
 
     def __init__(self, finished: "Deferred[bytes]") -> None:
         self.transport: Any = None
@@ -219,7 +220,7 @@ class _Reader(Protocol):
         if self._finished.called:
             return
         if self.too_long:
-            self._finished.errback(Failure(InvalidResponse("the connection manager's answer is far too long")))
+            self._finished.errback(Failure(InvalidResponse(f"the response is too long: more than {MAX_SIZE} bytes")))
         elif reason.check(ResponseDone, PotentialDataLoss):
             self._finished.callback(b"".join(self._parts))
         else:
@@ -227,19 +228,19 @@ class _Reader(Protocol):
 
     def abort(self) -> None:
         if self.transport is not None:
-            self.transport.abortConnection()
+            abort_response(self.transport)
 
 
 def _explain(failure: Failure) -> Response:
-    """Turn treq's and Twisted's failures into those of this room."""
+    """Raise the `BoshError` for a failure of treq or Twisted."""
     if failure.check(*NOT_CONNECTED):
-        raise Unreachable(f"no connection to the connection manager: {_why(failure)}") from None
+        raise Unreachable(f"can't connect to the connection manager: {_reason(failure)}") from None
     if failure.check(*LOST):
         if isinstance(_innermost(failure), TLSError):
-            raise Unreachable("TLS failed: nobody vouches for the manager's certificate (bosh.ca_file)") from None
-        if type(_innermost(failure)).__name__ in ("ParseError", "BadStatusLine", "_DataLoss"):
-            raise InvalidResponse("what answers there does not speak HTTP") from None
-        raise ConnectionBroken(f"the connection to the connection manager was lost: {_why(failure)}") from None
+            raise Unreachable("TLS failed: certificate verification failed; check bosh.ca_file") from None
+        if is_not_http(_innermost(failure)):
+            raise InvalidResponse("the response is not HTTP") from None
+        raise ConnectionBroken(f"the connection to the connection manager was lost: {_reason(failure)}") from None
     failure.raiseException()
     raise AssertionError("not reached")
 
@@ -249,8 +250,8 @@ def _innermost(failure: Failure) -> object:
     return reasons[0].value if reasons else failure.value
 
 
-def _why(failure: Failure) -> str:
-    """The kind of a failure, for a person; nothing that the other side sent."""
+def _reason(failure: Failure) -> str:
+    """Return a short text for the kind of a failure. It contains nothing that the peer sent."""
     error = _innermost(failure)
     text = type(error).__doc__ or type(error).__name__
     return text.strip().splitlines()[0].rstrip(".").lower() if len(text) < 200 else type(error).__name__

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from warmside.bosh.client import LoginRunner
 from warmside.bosh.errors import PauseTooLong
 from warmside.bosh.login import Login
-from warmside.bosh.stream import HandoverData, converse
+from warmside.bosh.runner import LoginRunner
+from warmside.bosh.stream import HandoverData, prepare_handover
 from warmside.sessions.model import WarmRequest, WarmSession
 
 
@@ -23,7 +23,7 @@ async def prepare(reactor: Any, request: WarmRequest, runner: LoginRunner) -> Ha
         raise PauseTooLong(limit)
     data = HandoverData()
     if request.available or request.roster:
-        data = await converse(
+        data = await prepare_handover(
             reactor,
             session.parameters.host,
             runner.exchange,

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from warmside.bosh.client import LoginRunner
 from warmside.bosh.errors import Refused
 from warmside.bosh.login import Login
+from warmside.bosh.runner import LoginRunner, Runtime
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions.deadline import LoginTask
+from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.replayprobe import OneTimeRefused
-from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
@@ -112,7 +112,7 @@ class Logins:
             login = task.login = Login(
                 session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
             )
-            runner = LoginRunner(runtime.reactor, lease, login, runtime.run_work, task.cleanup_time, runtime.observe)
+            runner = LoginRunner(runtime, lease, login, task.cleanup_time)
             try:
                 await runner.log_in()
                 yield login, runner

@@ -24,7 +24,7 @@ async def check_managers(reactor: Any, managers: Iterable[ConnectionManager]) ->
 
 async def _check_manager(reactor: Any, manager: ConnectionManager) -> str:
     try:
-        await Deferred.fromCoroutine(manager.look()).addTimeout(CHECK_TIMEOUT, reactor)
+        await Deferred.fromCoroutine(manager.check()).addTimeout(CHECK_TIMEOUT, reactor)
     except (BoshError, TimeoutError):
         return "unreachable"
     return "ok"

@@ -9,18 +9,18 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
 
-from warmside.bosh.client import LostCreation
 from warmside.bosh.errors import Busy, Refused
+from warmside.bosh.runner import LostCreation, Runtime
 from warmside.bosh.session import Parameters
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions import handover
 from warmside.sessions.deadline import LoginTask
+from warmside.sessions.hosts import BoshHost
 from warmside.sessions.logins import Logins, LoginSpec
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.replayprobe import OneTimeRefused, ReplayProbe
-from warmside.sessions.runtime import BoshHost, Runtime
 from warmside.store.interface import RevocationStatus
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Throttle

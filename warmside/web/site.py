@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from warmside.compat import InMemoryRequest, ObservableHTTPChannel
+from warmside.compat.httpserver import InMemoryRequest, ObservableHTTPChannel
 from warmside.web.headers import accepted_form, request_id
 from warmside.web.negotiate import Form
 from warmside.web.problems import Problem, phrase

@@ -9,7 +9,7 @@ from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from warmside.compat import InMemoryRequest, ObservableHTTPChannel
+from warmside.compat.httpserver import InMemoryRequest, ObservableHTTPChannel
 
 HEAD = b"POST /x?a=b HTTP/1.1\r\nHost: x\r\n"
 

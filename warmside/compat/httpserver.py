@@ -1,7 +1,4 @@
-"""Private interfaces of Twisted and wokkel that warmside depends on, each with the reason.
-
-The tests of this module name the interface that a new release has changed. It imports nothing of warmside.
-"""
+"""The HTTP server of twisted.web."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -9,8 +6,6 @@ from typing import Any
 
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
-
-# --- twisted.web: the HTTP server -----------------------------------------------------------------------------------
 
 
 class InMemoryRequest(Request):
