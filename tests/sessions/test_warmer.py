@@ -24,9 +24,8 @@ from warmside.jids import prepare
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
 from warmside.sessions.warmer import Warmer
-from warmside.store.counters import SQLiteFailureCounters
 from warmside.store.interface import RevocationStatus, StoreError
-from warmside.store.sqlite import SQLiteStore
+from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.throttle.accounts import AccountThrottle
 from warmside.throttle.verified import VerifiedPasswords
 

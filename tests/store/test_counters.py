@@ -8,9 +8,8 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.support import now
-from warmside.store.counters import SQLiteFailureCounters
 from warmside.store.interface import StoreError
-from warmside.store.sqlite import SQLiteStore
+from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 
 
 def test_counts_are_shared_by_all_who_open_the_file(tmp_path: Path) -> None:
@@ -24,10 +23,7 @@ def test_a_second_connection_of_a_process_leaves_the_first_ones_locks_alone(tmp_
     """Otherwise the next process that closes the file would remove what the first connection works with."""
     path = tmp_path / "passwords.sqlite"
     store, counts = SQLiteStore(path), SQLiteFailureCounters(path)
-    other = (
-        "import sys, pathlib; from warmside.store.counters import SQLiteFailureCounters as Counters;"
-        "Counters(pathlib.Path(sys.argv[1])).close()"
-    )
+    other = "Counters(pathlib.Path(sys.argv[1])).close()"
     subprocess.run([sys.executable, "-c", other, str(path)], check=True)
     third = SQLiteStore(path)
     minted = now(third.mint("juliet@example.org", 30))

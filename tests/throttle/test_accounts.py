@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
-from warmside.store.counters import SQLiteFailureCounters
+from warmside.store.sqlite import SQLiteFailureCounters
 from warmside.throttle.accounts import (
     MAX_IN_ALL,
     MAX_PER_JID,

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
 from warmside.config.reloading import FileRefused, ReloadingFile
-from warmside.store.counters import SQLiteFailureCounters
+from warmside.store.sqlite import SQLiteFailureCounters
 from warmside.throttle.accounts import TooManyFailures
 from warmside.throttle.addresses import FAILURE_TIME, MAX_CHECKS, MAX_FAILURES, WINDOW, AddressThrottle
 from warmside.throttle.verified import VerifiedPasswords

@@ -25,7 +25,7 @@ from warmside.otp import OneTimePassword
 from warmside.sessions.deadline import LoginTask
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.replayprobe import OneTimeRefused, ReplayProbe
-from warmside.store.interface import IStore, RevocationStatus, StoreError
+from warmside.store.interface import PasswordStore, RevocationStatus, StoreError
 from warmside.throttle.accounts import AccountThrottle
 
 
@@ -47,7 +47,7 @@ class Warmer:
     def __init__(
         self,
         reactor: Any,
-        store: IStore,
+        store: PasswordStore,
         remember: Callable[[str], None],
         settings: Callable[[str], Bosh],
         manager: Callable[[str], ConnectionManager],

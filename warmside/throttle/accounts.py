@@ -5,7 +5,7 @@ one address. So whoever guesses is stopped here before ejabberd would stop every
 counted before the attempt is made, so that attempts at the same time can't pass together.
 """
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 from warmside.throttle.verified import VerifiedPasswords
 
 MAX_PER_JID, WINDOW_PER_JID = 5, 900.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 from warmside.throttle.accounts import TooManyFailures
 
 MAX_FAILURES, WINDOW = 10, 60.0

@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 
 MAX_REMEMBERED = 10_000
 REMEMBERED = 86_400.0

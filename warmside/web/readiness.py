@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from warmside.bosh.errors import BoshError
 from warmside.bosh.transport import ConnectionManager
 from warmside.sessions.singleflight import SingleFlight
-from warmside.store.interface import IStore, StoreError
+from warmside.store.interface import PasswordStore, StoreError
 
 MAX_AGE = 1.0
 """Seconds for which what was seen is told again; with the time to look it is less than two."""
@@ -24,7 +24,7 @@ class Readiness:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, store: IStore, managers: Callable[[], Sequence[ConnectionManager]]) -> None:
+    def __init__(self, reactor: Any, store: PasswordStore, managers: Callable[[], Sequence[ConnectionManager]]) -> None:
         self._reactor = reactor
         self._store = store
         self._managers = managers
