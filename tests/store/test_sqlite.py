@@ -113,21 +113,21 @@ def test_only_the_owner_can_read_the_files(path: Path) -> None:
     assert {stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {0o600}
 
 
-def test_a_file_that_other_users_may_write_is_refused(path: Path) -> None:
+def test_a_file_that_other_users_may_write_is_rejected(path: Path) -> None:
     path.touch()
     path.chmod(0o666)
     with pytest.raises(StoreError, match="chmod go-w"):
         SQLiteStore(path)
 
 
-def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_rejected(path: Path) -> None:
     path.write_bytes(b"this text is not a database and longer than the header of one" * 20)
     path.chmod(0o600)
     with pytest.raises(StoreError, match="not a database"):
         SQLiteStore(path)
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is not a file"):
         SQLiteFailureCounters(tmp_path)
 
@@ -194,13 +194,13 @@ def test_a_file_without_a_version_is_upgraded_and_keeps_its_content(store: Store
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_file_with_a_newer_version_is_refused_and_left_unchanged(store: Store, path: Path) -> None:
+def test_a_file_with_a_newer_version_is_rejected_and_left_unchanged(store: Store, path: Path) -> None:
     _create(path, "CREATE TABLE future (x); PRAGMA user_version = 2;")
     before = path.read_bytes()
-    with pytest.raises(StoreError) as refused:
+    with pytest.raises(StoreError) as raised:
         store(path)
-    assert str(refused.value).startswith(f"{path} has schema version 2, and this release supports versions up to 1: ")
-    assert "upgrade warmside" in str(refused.value)
+    assert str(raised.value).startswith(f"{path} has schema version 2, and this release supports versions up to 1: ")
+    assert "upgrade warmside" in str(raised.value)
     assert path.read_bytes() == before
 
 

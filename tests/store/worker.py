@@ -4,10 +4,13 @@ Run as a program, this module executes the commands that `ChildWorker` sends, on
 """
 
 import json
+import mmap
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
 from tests.store.backends import Backend, open_backend
@@ -16,6 +19,10 @@ from warmside.store.interface import StoreError
 
 PAUSED = "paused"
 """The child's line between two steps, after which it waits for a line."""
+
+
+LOCKSTEP_TIMEOUT = 60.0
+"""Seconds after which the other process is taken for dead."""
 
 
 class Worker(Protocol):
@@ -92,9 +99,27 @@ class LocalWorker:
         finally:
             self._backend.on_step(self._store, None)
 
-    def redeem_many(self, time: float, jid: str, texts: list[str]) -> list[bool]:
-        """Redeem passwords one after the other. A `StoreError` counts as rejected."""
-        return [redeem_or_fail(self, time, jid, text) for text in texts]
+    def redeem_in_lockstep(self, time: float, jid: str, texts: list[str], steps: str, side: int) -> list[bool]:
+        """Redeem passwords one after the other, each at the same time as the process of the other side.
+
+        A `StoreError` counts as rejected, since the store may be locked.
+
+        :param steps: a file that both processes map to memory, two bytes of 0 for each password.
+        :param side: 0 or 1.
+        """
+        redeemed = []
+        deadline = monotonic() + LOCKSTEP_TIMEOUT
+        with open(steps, "r+b") as file, mmap.mmap(file.fileno(), 0) as reached:
+            for number, text in enumerate(texts):
+                reached[2 * number + side] = 1
+                while not reached[2 * number + 1 - side]:
+                    os.sched_yield()
+                    assert monotonic() < deadline, "the other process has stopped"
+                try:
+                    redeemed.append(self.redeem(time, jid, text))
+                except StoreError:
+                    redeemed.append(False)
+        return redeemed
 
     def revoke(self, time: float, text: str) -> str:
         """See `Worker.revoke`."""
@@ -144,11 +169,11 @@ class ChildWorker:
         """See `Worker.redeem_with_pause`."""
         return bool(self._call("redeem_with_pause", time, jid, text, step, meanwhile=meanwhile))
 
-    def start_redeem_many(self, time: float, jid: str, texts: list[str]) -> Callable[[], list[bool]]:
-        """Let the child redeem passwords while this process goes on; the result is that of the function returned."""
-        self._send("redeem_many", time, jid, texts)
-        assert self._receive() == PAUSED
-        self._send("continue")
+    def start_redeem_in_lockstep(
+        self, time: float, jid: str, texts: list[str], steps: str, side: int
+    ) -> Callable[[], list[bool]]:
+        """Start `LocalWorker.redeem_in_lockstep`, and return a function that waits for its result."""
+        self._send("redeem_in_lockstep", time, jid, texts, steps, side)
         return lambda: list(self._receive())
 
     def revoke(self, time: float, text: str) -> str:
@@ -196,14 +221,6 @@ class ChildWorker:
         return outcome["result"]
 
 
-def redeem_or_fail(worker: Worker, time: float, jid: str, text: str) -> bool:
-    """Redeem a password; a `StoreError` counts as rejected, since a store may be locked meanwhile."""
-    try:
-        return worker.redeem(time, jid, text)
-    except StoreError:
-        return False
-
-
 def _execute_commands() -> None:
     """Execute commands from stdin until it ends."""
 
@@ -221,8 +238,6 @@ def _execute_commands() -> None:
             arguments = [open_backend(*arguments)]
         elif name == "redeem_with_pause":
             arguments.append(pause)
-        elif name == "redeem_many":
-            pause()
         try:
             reply({"result": getattr(worker, name)(*arguments)})
         except StoreError as error:
