@@ -19,10 +19,8 @@ from warmside.store.interface import StoreError
 
 PAUSED = "paused"
 """The child's line between two steps, after which it waits for a line."""
-
-
 LOCKSTEP_TIMEOUT = 60.0
-"""Seconds after which the other process is taken for dead."""
+"""Seconds to wait for the other process in all."""
 
 
 class Worker(Protocol):

@@ -82,7 +82,7 @@ def _check_version(connection: sqlite3.Connection, path: Path, supported: int) -
     if version > supported:
         raise StoreError(
             f"{path} has schema version {version}, and this release supports versions up to {supported}: "
-            "upgrade warmside, or replace the file by a backup from before its upgrade"
+            "upgrade warmside, restore the file from a backup, or remove it to start with an empty one"
         )
     return version
 
