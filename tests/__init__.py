@@ -3,5 +3,5 @@
 import sys
 from pathlib import Path
 
-# The private ejabberd of the quickstart is that of the tests, too.
+# etc/private_ejabberd.py starts the ejabberd of the quickstart and of the tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "etc"))

@@ -1,4 +1,4 @@
-"""For every test: databases that it left open are closed behind it."""
+"""Settings and fixtures of every test."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# What a machine that is busy does slowly is no fault.
+# A busy machine is slow; slowness fails no test.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)
 def _closed_databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An open connection that is collected later would be another test's warning."""
+    """Close the SQLite databases that a test left open: Python warns about each during a later test."""
     opened: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
-    def noted(*arguments: Any, **options: Any) -> sqlite3.Connection:
+    def connect_and_record(*arguments: Any, **options: Any) -> sqlite3.Connection:
         opened.append(connect(*arguments, **options))
         return opened[-1]
 
-    monkeypatch.setattr(sqlite3, "connect", noted)
+    monkeypatch.setattr(sqlite3, "connect", connect_and_record)
     yield
     for connection in opened:
         connection.close()

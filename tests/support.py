@@ -1,4 +1,4 @@
-"""What several unit tests need."""
+"""Helpers of several unit tests."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -11,26 +11,29 @@ from zope.interface import provider
 
 
 def now(awaitable: "Coroutine[Any, Any, Any] | Deferred[Any] | bool") -> Any:
-    """The result of something asynchronous that is there at once; its exception is raised."""
+    """Return the result of an asynchronous call that finishes without waiting; raise its exception.
+
+    :raises AssertionError: the call has no result yet.
+    """
     if isinstance(awaitable, bool):
         return awaitable
     results: list[Any] = []
     deferred = awaitable if isinstance(awaitable, Deferred) else Deferred.fromCoroutine(awaitable)
     deferred.addBoth(results.append)
-    assert results, "it has no result yet"
+    assert results, "the call has no result yet"
     if isinstance(results[0], Failure):
         results[0].raiseException()
     return results[0]
 
 
 async def work_at_once(work: Callable[[], bytes]) -> bytes:
-    """Runs what would be run off the reactor's thread."""
+    """Run in this thread what the service runs in a thread pool."""
     return work()
 
 
 @contextmanager
 def logging() -> Iterator[list[str]]:
-    """The events that are logged meanwhile, with all that is in them."""
+    """Collect the events that are logged inside the block, each as its text and all its fields."""
     logged: list[str] = []
 
     @provider(ILogObserver)

@@ -1,11 +1,11 @@
-"""JIDs and patterns of them."""
+"""Prepared JIDs, and patterns of JIDs."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.words.protocols.jabber.jid import InvalidFormat, prep
 
-from warmside.jids import JID, InvalidJID, Pattern, prepare
+from warmside.jids import JID, InvalidJID, Pattern, prepare, prepare_host
 
 
 @pytest.mark.parametrize(
@@ -45,20 +45,30 @@ def test_a_jid_is_prepared(text: str, full: str) -> None:
         "x" * 100_000,
     ],
 )
-def test_what_is_no_jid_is_refused_without_being_quoted(text: str) -> None:
-    with pytest.raises(InvalidJID) as refused:
+def test_an_invalid_jid_is_rejected_and_not_quoted(text: str) -> None:
+    with pytest.raises(InvalidJID) as raised:
         prepare(text)
-    assert not text or text not in str(refused.value)
+    assert not text or text not in str(raised.value)
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_prepared_or_refused(text: str) -> None:
+def test_any_text_is_prepared_or_rejected(text: str) -> None:
     try:
         jid = prepare(text)
     except InvalidJID:
         return
     assert jid.user
-    assert prepare(jid.full()).full() == jid.full(), "preparing twice changes nothing"
+    assert prepare(jid.full()).full() == jid.full(), "preparing a prepared JID changes nothing"
+
+
+@given(st.text(max_size=30) | st.text("aZ.-ßüſ\u3002\uff0e", max_size=12))
+def test_any_host_is_prepared_or_rejected(text: str) -> None:
+    try:
+        host = prepare_host(text)
+    except InvalidJID:
+        return
+    assert host
+    assert prepare_host(host) == host, "preparing a prepared host changes nothing"
 
 
 @pytest.mark.parametrize(
@@ -76,18 +86,18 @@ def test_any_text_is_prepared_or_refused(text: str) -> None:
         ("*@my-*", "juliet@my-host", True),
     ],
 )
-def test_a_pattern_means_what_it_says(pattern: str, bare: str, matches: bool) -> None:
+def test_a_pattern_matches_whole_bare_jids(pattern: str, bare: str, matches: bool) -> None:
     assert Pattern.parse(pattern).matches(bare) is matches
 
 
 @pytest.mark.parametrize("text", ["", "juliet", "example.org", "@example.org", "juliet@", "a@b@c", "a@b/c", "a b@c"])
-def test_what_is_no_pattern_is_refused(text: str) -> None:
+def test_an_invalid_pattern_is_rejected(text: str) -> None:
     with pytest.raises(InvalidJID):
         Pattern.parse(text)
 
 
 @given(st.from_regex(r"[ -~]{1,20}@[ -~]{1,20}(/[ -~]{1,20})?", fullmatch=True))
-def test_the_short_cut_for_plain_text_gives_what_preparing_gives(text: str) -> None:
+def test_the_shortcut_for_ascii_gives_the_prepared_jid(text: str) -> None:
     try:
         jid = prepare(text)
     except InvalidJID:
@@ -101,7 +111,7 @@ def test_the_short_cut_for_plain_text_gives_what_preparing_gives(text: str) -> N
     st.text("abz09.-", min_size=1, max_size=9),
     st.text(max_size=3) | st.text("!~aZ/@", max_size=9),
 )
-def test_what_is_prepared_already_is_left_as_it_is_and_nothing_else(local: str, host: str, resource: str) -> None:
+def test_the_shortcut_accepts_only_jids_that_are_prepared_already(local: str, host: str, resource: str) -> None:
     text = f"{local}@{host}" + (f"/{resource}" if resource else "")
     try:
         expected = prep(local, host.removesuffix("."), resource or None)
@@ -113,3 +123,16 @@ def test_what_is_prepared_already_is_left_as_it_is_and_nothing_else(local: str, 
     else:
         jid = prepare(text)
         assert (jid.user, jid.host, jid.resource) == expected
+
+
+@given(
+    st.text(max_size=9) | st.text("ab.+*?()[]|^$\\{}", max_size=9),
+    st.text(max_size=9) | st.text("abz09.-", min_size=1, max_size=9),
+)
+def test_a_bare_jid_is_a_pattern_that_matches_itself(local: str, host: str) -> None:
+    try:
+        bare = prepare(f"{local}@{host}").userhost()
+    except InvalidJID:
+        return
+    assert Pattern.parse(bare).matches(bare)
+    assert Pattern.parse("*").matches(bare)

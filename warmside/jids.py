@@ -1,8 +1,7 @@
-"""JIDs as they come from outside, and patterns of them.
+"""Prepare JIDs (RFC 6122: nodeprep, nameprep, resourceprep), and match patterns of JIDs.
 
-A JID is prepared once, here (RFC 6122: nodeprep, nameprep, resourceprep); everything behind this
-module compares, mints for, sends and logs only the prepared form. It must never let a JID pass
-that ejabberd would read in another way.
+A JID is prepared once, when it is received. The rest of warmside compares, stores, sends and logs only
+the prepared form. A JID that ejabberd would interpret differently must be rejected.
 """
 
 import re
@@ -14,17 +13,18 @@ from twisted.words.protocols.jabber.jid import JID, InvalidFormat, prep
 __all__ = ["JID", "InvalidJID", "Pattern", "prepare", "prepare_host"]
 
 MAX_PART = 1023
-"""Most bytes, as UTF-8, that RFC 6122 allows in each part of a JID."""
+"""Maximum bytes (UTF-8) of each part of a JID (RFC 6122)."""
+MAX_CHARACTERS = 4 * MAX_PART
+"""Maximum characters of a JID before it is prepared."""
 
-
-_PREPARED = re.compile(r"[a-z0-9._~+=-]+")
+_PREPARED_LOCAL = re.compile(r"[a-z0-9._~+=-]+")
 _PREPARED_HOST = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _PREPARED_RESOURCE = re.compile(r"[!-~]+")
-"""What certainly stays as it is when it is prepared: most of what ever comes."""
+"""Parts that are prepared already; most JIDs consist of such parts."""
 
 
 class PreparedJID(JID):
-    """A JID from parts that are prepared already; preparing them again would cost more than all the rest."""
+    """A JID made of prepared parts, without the time to prepare them again."""
 
     def __init__(self, local: str, host: str, resource: str | None) -> None:
         self.user = local
@@ -33,7 +33,7 @@ class PreparedJID(JID):
 
 
 class InvalidJID(ValueError):
-    """A text is not a JID that a user can have. The message says why, and holds nothing of the text."""
+    """A text is not the JID of a user. The message names the reason and contains no part of the text."""
 
 
 @lru_cache(maxsize=4096)
@@ -42,29 +42,33 @@ def prepare(text: str) -> JID:
 
     :param text: ``local@host`` or ``local@host/resource``, in any spelling.
     :returns: the prepared JID.
-    :raises InvalidJID: a part is missing, forbidden or longer than 1023 bytes.
+    :raises InvalidJID: a part is missing, has a forbidden character, or is longer than 1023 bytes.
     """
-    if len(text) > 4 * MAX_PART:
-        raise InvalidJID("it is too long")
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidJID(f"JID is longer than {MAX_CHARACTERS} characters")
     bare, slash, resource = text.partition("/")
     local, at, host = bare.partition("@")
     if not at or not local:
-        raise InvalidJID("it has no local part: give local@host")
+        raise InvalidJID("JID has no local part: expected local@host")
     if slash and not resource:
-        raise InvalidJID("its resource is empty")
+        raise InvalidJID("resource of the JID is empty: expected local@host or local@host/resource")
     host = prepare_host(host)
-    if _PREPARED.fullmatch(local) and (not slash or _PREPARED_RESOURCE.fullmatch(resource)) and len(text) <= MAX_PART:
+    if (
+        _PREPARED_LOCAL.fullmatch(local)
+        and (not slash or _PREPARED_RESOURCE.fullmatch(resource))
+        and len(text) <= MAX_PART
+    ):
         return PreparedJID(local, host, resource or None)
     try:
         jid = JID(tuple=(local, host, resource or None))
     except (InvalidFormat, UnicodeError) as error:
-        where = "resource" if "resource" in str(error) else "local part"
-        raise InvalidJID(f"its {where} has a character that is not allowed there") from None
+        part = "resource" if "resource" in str(error) else "local part"
+        raise InvalidJID(f"{part} of the JID has a forbidden character") from None
     if not jid.user or (slash and not jid.resource):
-        raise InvalidJID("nothing is left of a part of it when it is prepared")
-    for part in (jid.user, jid.resource or ""):
-        if len(part.encode()) > MAX_PART:
-            raise InvalidJID(f"a part of it is longer than {MAX_PART} bytes")
+        raise InvalidJID("a part of the JID is empty once it is prepared")
+    for each in (jid.user, jid.resource or ""):
+        if len(each.encode()) > MAX_PART:
+            raise InvalidJID(f"a part of the JID is longer than {MAX_PART} bytes")
     return jid
 
 
@@ -73,7 +77,7 @@ def prepare_host(host: str) -> str:
     """Prepare the host part of a JID.
 
     :param host: a domain name; one trailing dot is dropped (RFC 7622, 3.2).
-    :raises InvalidJID: it is not one.
+    :raises InvalidJID: the text is not a domain name, or is longer than 1023 bytes.
     """
     if _PREPARED_HOST.fullmatch(host) and len(host) <= MAX_PART:
         return host
@@ -81,51 +85,54 @@ def prepare_host(host: str) -> str:
     try:
         _, prepared, _ = prep(None, host, None)
     except (InvalidFormat, UnicodeError, IndexError):
-        raise InvalidJID("its host is not a domain name") from None
+        raise InvalidJID("host is not a domain name") from None
     if not all(prepared.split(".")):
-        raise InvalidJID("its host is not a domain name")
+        raise InvalidJID("host is not a domain name")
     if len(prepared.encode()) > MAX_PART:
-        raise InvalidJID(f"its host is longer than {MAX_PART} bytes")
+        raise InvalidJID(f"host is longer than {MAX_PART} bytes")
     return prepared
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A pattern of bare JIDs: ``*`` stands for any run of characters but ``@``; ``*`` alone means everyone."""
+    """A pattern of bare JIDs.
+
+    ``*`` matches any number of characters except ``@``; ``*`` alone matches every JID.
+    """
 
     text: str
     _regex: re.Pattern[str]
 
     @classmethod
     def parse(cls, text: str) -> "Pattern":
-        """Prepare a pattern as JIDs are prepared.
+        """Prepare a pattern in the same way as a JID.
 
         :param text: for example ``*@example.org`` or ``admin*@*``.
-        :raises InvalidJID: it could not match any prepared bare JID.
+        :raises InvalidJID: the pattern can't match a prepared bare JID.
         """
         local, at, host = ("*", "@", "*") if text == "*" else text.partition("@")
         if not at or not local or not host or "/" in text or "@" in host:
-            raise InvalidJID("a pattern of bare JIDs is LOCAL@HOST, with * for any run of characters")
+            raise InvalidJID("expected LOCAL@HOST, with * for any number of characters")
         try:
             local_pieces = [prep(piece, "host", None)[0] or "" for piece in local.split("*")]
         except (InvalidFormat, UnicodeError):
-            raise InvalidJID("its local part has a character that is not allowed there") from None
+            raise InvalidJID("local part has a forbidden character") from None
         host_pieces = [_prepare_piece(piece) for piece in host.split("*")]
         any_run = "[^@]*"
         regex = any_run.join(map(re.escape, local_pieces)) + "@" + any_run.join(map(re.escape, host_pieces))
         return cls(text, re.compile(regex, re.DOTALL))
 
     def matches(self, bare: str) -> bool:
-        """Whether a prepared bare JID is one of those meant."""
+        """Return True if the pattern matches a prepared bare JID."""
         return self._regex.fullmatch(bare) is not None
 
 
 def _prepare_piece(piece: str) -> str:
-    """Prepare what stands between two stars of a host: its dots and hyphens may stand at its ends."""
+    """Prepare the part of a host between two ``*``. It may begin and end with a dot or a hyphen."""
     try:
         return "".join(
             part if part in ("", ".", "-") else prep(None, part, None)[1]
             for part in re.split(r"([.-])", re.sub("[\u3002\uff0e\uff61]", ".", piece))
         )
     except (InvalidFormat, UnicodeError, IndexError):
-        raise InvalidJID("its host is not a domain name") from None
+        raise InvalidJID("host is not a domain name") from None

@@ -10,8 +10,8 @@ from tests.support import now
 from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority, ask
 from warmside.extauth.request import ExtauthRequest
 from warmside.store.interface import StoreError
-from warmside.store.sqlite import SQLiteStore
-from warmside.store.users import ConstantUsers, KnownUsers
+from warmside.store.sqlite import SQLiteKnownUsers, SQLiteStore
+from warmside.store.users import ConstantUsers
 
 USER = ("juliet", "example.org")
 
@@ -88,13 +88,13 @@ def test_certauth_is_passed_on_and_refused_where_nobody_knows_certificates() -> 
 
 def test_known_users_are_kept_in_a_file_until_they_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "users.sqlite"
-    users = KnownUsers(path)
+    users = SQLiteKnownUsers(path)
     authority = UsersAuthority(users)
     assert not authority.isuser(*USER)
     users.remember("juliet@example.org")
     users.remember("juliet@example.org")
     users.close()
-    again = UsersAuthority(KnownUsers(path))
+    again = UsersAuthority(SQLiteKnownUsers(path))
     assert again.isuser(*USER)
     assert not again.isuser("juliet", "example.net")
     assert again.removeuser(*USER)
@@ -114,7 +114,7 @@ def test_there_are_no_passwords_at_the_end_of_the_chain() -> None:
 
 
 def test_a_file_of_users_that_breaks_says_so(tmp_path: Path) -> None:
-    users = KnownUsers(tmp_path / "users.sqlite")
+    users = SQLiteKnownUsers(tmp_path / "users.sqlite")
     users.close()
     with pytest.raises(StoreError, match=r"users\.sqlite"):
         users.exists("juliet@example.org")

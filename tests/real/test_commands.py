@@ -161,7 +161,7 @@ def test_a_program_that_is_stuck_in_nothing_ends_in_time_though_files_are_locked
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         program = Program(folder)
-        until(lambda: "keeps its lock file locked" in program.log())
+        until(lambda: "another process still holds the lock" in program.log())
         assert program.ask(b"isuser:juliet:example.org") == NO
         program.process.send_signal(signal.SIGHUP)
         assert program.ask(b"isuser:juliet:example.org") == NO

@@ -25,8 +25,7 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.warmer import Warmer
-from warmside.store.counters import SQLiteFailureCounters
-from warmside.store.sqlite import SQLiteStore
+from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.throttle.throttle import Throttle
 
 reactor: Any = _reactor

@@ -1,80 +1,96 @@
-"""Counts of failures: shared, bounded, forgotten in time."""
+"""Failure counters: shared, limited, and removed once they expire."""
 
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
 
-from tests.support import now
-from warmside.store.counters import SQLiteFailureCounters
-from warmside.store.interface import StoreError
-from warmside.store.sqlite import SQLiteStore
+from tests.store.backends import Backend
+from warmside.store.interface import UNLIMITED, StoreError
 
 
-def test_counts_are_shared_by_all_who_open_the_file(tmp_path: Path) -> None:
-    one, other = (SQLiteFailureCounters(tmp_path / "counts.sqlite") for _ in range(2))
-    added = [now((one, other)[number % 2].add("x", 3, 60)) for number in range(5)]
+class Counters:
+    """Failure counters whose methods return results, and their clock."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.clock = Clock()
+        self._result = backend.result
+        self._counters = backend.counters(self.clock.seconds)
+
+    def add(self, key: str, limit: int, window: float) -> bool:
+        return bool(self._result(self._counters.add(key, limit, window)))
+
+    def count(self, key: str) -> Any:
+        return self._result(self._counters.count(key))
+
+    def take_back(self, key: str) -> None:
+        self._result(self._counters.take_back(key))
+
+    def forget(self, *keys: str) -> None:
+        self._result(self._counters.forget(*keys))
+
+    def sweep(self) -> None:
+        self._result(self._counters.sweep())
+
+    def close(self) -> None:
+        self._counters.close()
+
+
+@pytest.fixture
+def counters(backend: Backend) -> Counters:
+    return Counters(backend)
+
+
+def test_connections_share_counters(shared_backend: Backend) -> None:
+    first, second = Counters(shared_backend), Counters(shared_backend)
+    added = [(first, second)[number % 2].add("x", 3, 60) for number in range(5)]
     assert added == [True, True, True, False, False]
-    assert now(one.count("x"))[0] == now(other.count("x"))[0] == 3
+    assert first.count("x")[0] == second.count("x")[0] == 3
 
 
-def test_a_second_connection_of_a_process_leaves_the_first_ones_locks_alone(tmp_path: Path) -> None:
-    """Otherwise the next process that closes the file would remove what the first connection works with."""
-    path = tmp_path / "passwords.sqlite"
-    store, counts = SQLiteStore(path), SQLiteFailureCounters(path)
-    other = (
-        "import sys, pathlib; from warmside.store.counters import SQLiteFailureCounters as Counters;"
-        "Counters(pathlib.Path(sys.argv[1])).close()"
-    )
-    subprocess.run([sys.executable, "-c", other, str(path)], check=True)
-    third = SQLiteStore(path)
-    minted = now(third.mint("juliet@example.org", 30))
-    assert now(store.redeem("juliet@example.org", minted.text.encode()))
-    counts.close()
+def test_a_counter_expires_when_nothing_is_added_within_its_window(counters: Counters) -> None:
+    assert counters.add("x", 2, 10)
+    counters.clock.advance(9)
+    assert counters.add("x", 2, 10)
+    counters.clock.advance(9)
+    assert counters.count("x") == (2, 1.0)
+    assert not counters.add("x", 2, 10)
+    counters.clock.advance(1)
+    assert counters.count("x") == (0, 0.0)
+    assert counters.add("x", 2, 10)
+    assert counters.count("x")[0] == 1
 
 
-def test_a_count_is_forgotten_when_nothing_is_added_for_its_window() -> None:
-    clock = Clock()
-    counts = SQLiteFailureCounters(None, clock.seconds)
-    assert now(counts.add("x", 2, 10))
-    clock.advance(9)
-    assert now(counts.add("x", 2, 10))
-    clock.advance(9)
-    assert now(counts.count("x")) == (2, 1.0)
-    assert not now(counts.add("x", 2, 10))
-    clock.advance(1)
-    assert now(counts.count("x")) == (0, 0.0)
-    assert now(counts.add("x", 2, 10))
-    assert now(counts.count("x"))[0] == 1
+def test_a_counter_without_a_limit_counts_on(counters: Counters) -> None:
+    assert [counters.add("x", limit, 10) for limit in (1, 1, UNLIMITED)] == [True, False, True]
+    assert counters.count("x")[0] == 2
 
 
-def test_what_was_added_can_be_taken_back_or_forgotten() -> None:
-    counts = SQLiteFailureCounters(None)
+def test_a_counter_is_decremented_or_removed(counters: Counters) -> None:
     for key in ("x", "x", "y"):
-        now(counts.add(key, 9, 60))
-    now(counts.take_back("x"))
-    now(counts.take_back("none"))
-    assert now(counts.count("x"))[0] == 1
-    now(counts.forget("x", "y", "none"))
-    assert now(counts.count("x"))[0] == now(counts.count("y"))[0] == 0
+        counters.add(key, 9, 60)
+    counters.take_back("x")
+    counters.take_back("none")
+    assert counters.count("x")[0] == 1
+    counters.take_back("x")
+    counters.take_back("x")
+    assert counters.count("x")[0] == 0
+    counters.forget("x", "y", "none")
+    assert counters.count("x")[0] == counters.count("y")[0] == 0
 
 
-def test_sweeping_removes_what_is_forgotten() -> None:
-    clock = Clock()
-    counts = SQLiteFailureCounters(None, clock.seconds)
-    now(counts.add("old", 9, 10))
-    now(counts.add("new", 9, 20))
-    clock.advance(10)
-    now(counts.sweep())
-    assert counts._database.execute("SELECT key FROM counts").fetchall() == [("new",)]
+def test_removing_expired_counters_keeps_the_others(counters: Counters) -> None:
+    counters.add("old", 9, 10)
+    counters.add("new", 9, 20)
+    counters.clock.advance(10)
+    counters.sweep()
+    assert counters.count("old") == (0, 0.0)
+    assert counters.count("new") == (1, 10.0)
 
 
-def test_a_broken_store_says_so(tmp_path: Path) -> None:
-    counts = SQLiteFailureCounters(tmp_path / "counts.sqlite")
-    counts.close()
+def test_closed_counters_raise_store_error(counters: Counters) -> None:
+    counters.close()
     with pytest.raises(StoreError):
-        now(counts.add("x", 1, 1))
+        counters.add("x", 1, 1)
     with pytest.raises(StoreError):
-        SQLiteFailureCounters(tmp_path)
+        counters.count("x")

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
-from warmside.store.counters import SQLiteFailureCounters
+from warmside.store.sqlite import SQLiteFailureCounters
 from warmside.throttle.limits import ACCOUNT_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle
 

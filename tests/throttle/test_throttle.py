@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.support import logging, now, work_at_once
-from warmside.store.counters import SQLiteFailureCounters
 from warmside.store.interface import StoreError
+from warmside.store.sqlite import SQLiteFailureCounters
 from warmside.throttle.limits import ADMIN_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
 

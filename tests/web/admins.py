@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from tests.support import now, work_at_once
 from warmside.config.reloading import ReloadingFile
-from warmside.store.counters import SQLiteFailureCounters
+from warmside.store.sqlite import SQLiteFailureCounters
 from warmside.throttle.limits import ADMIN_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle
 from warmside.web.admins import AddressedPassword, AdminChecker, AdminDirectory, read_admins

@@ -22,11 +22,10 @@ from warmside.extauth.plugins import NoSuchAuthority, find_maker, make_authority
 from warmside.extauth.program import ProgramAuthority
 from warmside.extauth.stale import StaleIsUserCache
 from warmside.extauth.webapp import WebAppAuthority, read_secret
-from warmside.store.counters import FailureCounters, SQLiteFailureCounters
-from warmside.store.interface import IStore, StoreError
+from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, StoreError
 from warmside.store.metered import MeteredStore
-from warmside.store.sqlite import SQLiteStore
-from warmside.store.users import ConstantUsers, KnownUsers, Users
+from warmside.store.sqlite import SQLiteFailureCounters, SQLiteKnownUsers, SQLiteStore
+from warmside.store.users import ConstantUsers
 from warmside.web.admins import read_admins
 from warmside.web.metrics import open_metrics
 
@@ -80,7 +79,7 @@ class Parts:
             folder.mkdir(mode=0o700, exist_ok=True)
             self.metrics = open_metrics(folder)
             self.on_close(self.metrics.close)
-        self.store: IStore = MeteredStore(store, self.metrics.password)
+        self.store: PasswordStore = MeteredStore(store, self.metrics.password)
         with self.config_errors_for("extauth.users_file", self.config.extauth.users_file or "(in the state folder)"):
             self.users = self._open_users()
 
@@ -159,12 +158,12 @@ class Parts:
             return private_folder() / "passwords.sqlite"
         return Path(where.removeprefix("sqlite://"))
 
-    def _open_users(self) -> Users:
+    def _open_users(self) -> KnownUsers:
         settings = self.config.extauth
         if settings.program or settings.url or settings.authority or settings.users == "none":
             return ConstantUsers(everyone=False)
         if settings.users == "any":
             return ConstantUsers(everyone=True)
-        users = KnownUsers(settings.users_file or state_folder() / "users.sqlite")
+        users = SQLiteKnownUsers(settings.users_file or state_folder() / "users.sqlite")
         self.on_close(users.close)
         return users

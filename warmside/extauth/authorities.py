@@ -11,8 +11,7 @@ from twisted.internet.defer import Deferred
 
 from warmside.extauth.request import ExtauthRequest
 from warmside.otp import has_prefix
-from warmside.store.interface import IStore
-from warmside.store.users import Users
+from warmside.store.interface import KnownUsers, PasswordStore
 
 Answer = bool | Deferred[bool]
 """Yes or no, at once or later. At once costs nothing, and most answers are known at once."""
@@ -149,13 +148,13 @@ def ask(authority: IAuthority, question: ExtauthRequest) -> Answer:
 
 
 class UsersAuthority(Authority):
-    """The end of the chain when nobody else knows users: there are no passwords, and `Users` says who exists."""
+    """The end of the chain when nobody else knows users: there are no passwords, and `KnownUsers` says who exists."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: KnownUsers) -> None:
         self._users = users
 
     def isuser(self, user: str, host: str) -> bool:
-        """Whoever `Users` says exists."""
+        """Whoever `KnownUsers` says exists."""
         return self._users.exists(f"{user}@{host}")
 
     def removeuser(self, user: str, host: str) -> bool:
@@ -166,7 +165,7 @@ class UsersAuthority(Authority):
 class OneTimeAuthority:
     """Redeems one-time passwords; everything else goes to the next authority."""
 
-    def __init__(self, store: IStore, next_authority: IAuthority) -> None:
+    def __init__(self, store: PasswordStore, next_authority: IAuthority) -> None:
         self._store = store
         self._next = next_authority
 

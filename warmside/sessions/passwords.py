@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from warmside.otp import OneTimePassword
-from warmside.store.interface import IStore, RevocationStatus, StoreError
+from warmside.store.interface import PasswordStore, RevocationStatus, StoreError
 
 
 class OneTimePasswords:
@@ -16,7 +16,7 @@ class OneTimePasswords:
 
     log = Logger()
 
-    def __init__(self, store: IStore, lifetime: float) -> None:
+    def __init__(self, store: PasswordStore, lifetime: float) -> None:
         self.store = store
         self.lifetime = lifetime
 

@@ -16,7 +16,7 @@ from warmside.bosh.errors import Refused
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions.singleflight import SingleFlight
-from warmside.store.interface import IStore, RevocationStatus
+from warmside.store.interface import PasswordStore, RevocationStatus
 
 MAX_HOSTS = 1000
 """Safe hosts that are remembered; the least recently used one is dropped."""
@@ -53,7 +53,7 @@ class ReplayProbe:
 
     log = Logger()
 
-    def __init__(self, store: IStore, lifetime: float, authenticate: Authenticate) -> None:
+    def __init__(self, store: PasswordStore, lifetime: float, authenticate: Authenticate) -> None:
         self._store = store
         self._lifetime = lifetime
         self._authenticate = authenticate

@@ -1,7 +1,7 @@
-"""Opening SQLite files that several processes share.
+"""Open SQLite files that several processes share.
 
-Eight processes that switch a new file to WAL at the same instant lock each other out in spite of
-any timeout, so a file is opened under a file lock.
+When several processes switch a new file to WAL at the same time, SQLite reports a locked database in
+spite of any timeout. Each file is therefore opened under a file lock.
 """
 
 import fcntl
@@ -10,69 +10,99 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from warmside.config.folders import UnsafeFolder, private_file
 from warmside.store.interface import StoreError
 
 BUSY_TIMEOUT = 0.5
-"""Seconds to wait for another process's transaction; ours last microseconds."""
+"""Seconds to wait for a transaction of another process. Transactions of warmside take microseconds."""
 LOCK_TIMEOUT = 1.0
 """Seconds to wait for other processes that are opening the same file."""
+LOCK_RETRY_INTERVAL = 0.005
+"""Seconds between two attempts to take the file lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables of a database, and the version of their layout (SQLite's ``user_version``).
+
+    A file without a version (0) has the tables of version 1. ``statements`` create missing tables and
+    run at every opening.
+    """
+
+    version: int
+    statements: str
 
 
 @contextmanager
-def store_errors(what: str) -> Iterator[None]:
-    """Turn what SQLite and the file system find wrong into a `StoreError` about ``what``."""
+def store_errors(store: str) -> Iterator[None]:
+    """Turn errors of SQLite and of the file system into a `StoreError` that names the store."""
     try:
         yield
     except (sqlite3.Error, UnsafeFolder) as error:
-        raise StoreError(f"{what}: {error}") from None
+        raise StoreError(f"{store}: {error}") from None
 
 
-def open_database(path: Path | None, schema: str, *, durable: bool) -> sqlite3.Connection:
-    """Open, and if need be create, a database with mode 0600.
+def open_database(path: Path | None, schema: Schema, *, durable: bool) -> sqlite3.Connection:
+    """Open a database; create it with mode 0600 if it does not exist.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
-    :param schema: statements that create what is missing.
-    :param durable: whether the file must be whole after a power failure, which may take the last changes with it.
+    :param durable: True if the file must stay consistent after a power failure; the last changes may be lost.
     :returns: a connection in autocommit mode.
-    :raises UnsafeFolder: the file can't be made or isn't ours alone.
-    :raises sqlite3.Error: it is not a database, SQLite can't open it, or another process is opening it.
+    :raises StoreError: the file has a newer schema than this release supports.
+    :raises UnsafeFolder: the file can't be created, or other users may write to it.
+    :raises sqlite3.Error: SQLite can't open the file, it is not a database, or waiting for its lock timed out.
     """
     if path is None:
         memory = sqlite3.connect(":memory:", isolation_level=None)
-        memory.executescript(schema)
+        memory.executescript(schema.statements)
         return memory
     private_file(path)
-    lock = path.with_name(path.name + ".lock")
-    private_file(lock)
-    fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        _lock(fd)
+    with _file_lock(path.with_name(path.name + ".lock")):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
+            version = _check_version(connection, path, schema.version)
             connection.execute("PRAGMA page_size = 1024")  # rows are small, and each change writes whole pages
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
-            connection.executescript(schema)
+            connection.executescript(schema.statements)
+            if version < schema.version:
+                connection.execute(f"PRAGMA user_version = {schema.version}")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path, supported: int) -> int:
+    """Return the version of the file's schema; raise `StoreError` if it is newer than ``supported``."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > supported:
+        raise StoreError(
+            f"{path} has schema version {version}, and this release supports versions up to {supported}: "
+            "upgrade warmside, restore the file from a backup, or remove it to start with an empty one"
+        )
+    return version
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file; processes hold it for a few milliseconds."""
+    private_file(path)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"another process still holds the lock on {path} after {LOCK_TIMEOUT} s: stop it"
+                    raise sqlite3.OperationalError(message) from None
+                time.sleep(LOCK_RETRY_INTERVAL)
+        yield
     finally:
         os.close(fd)
-
-
-def _lock(fd: int) -> None:
-    """Take the lock. Nobody keeps it for more than some milliseconds; who does must not hold us up."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise sqlite3.OperationalError("another process keeps its lock file locked") from None
-            time.sleep(0.005)
-        else:
-            return

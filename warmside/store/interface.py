@@ -1,4 +1,8 @@
-"""The interface behind which stores of one-time passwords stand."""
+"""Protocols of the stores that processes share: one-time passwords, failure counters, known users.
+
+`warmside.store.sqlite` implements all three. Every method may raise `StoreError`. JIDs are bare and
+prepared; times and durations are in seconds.
+"""
 
 import enum
 from typing import Protocol
@@ -7,46 +11,89 @@ from twisted.internet.defer import Deferred
 
 from warmside.otp import OneTimePassword
 
+UNLIMITED = 1 << 30
+"""As ``limit`` of `FailureCounters.add`: count without a limit."""
+
 
 class StoreError(Exception):
-    """The store can't be reached or is broken. The message says what was seen and holds no password."""
+    """A store is unreachable, broken or unusable. The message names the cause and contains no password."""
 
 
 class RevocationStatus(enum.Enum):
-    """What became of a password before it was revoked."""
+    """State of a one-time password at the time of its revocation."""
 
     GONE = "gone"
-    """It had been redeemed, or had expired and been swept away."""
+    """Redeemed or revoked before, or expired and removed."""
     UNASKED = "unasked"
-    """It was still valid, and nobody had asked for it."""
+    """Still stored; no request tried to redeem it."""
     ASKED = "asked"
-    """It was still there, and somebody had asked for it in vain: for another JID, or too late."""
+    """Still stored; at least one request to redeem it was rejected (other JID, or expired)."""
 
 
-class IStore(Protocol):
-    """A store of one-time passwords, shared by all processes that were given the same one.
-
-    Every method may raise `StoreError`. JIDs are bare and prepared; times are in seconds.
-    """
+class PasswordStore(Protocol):
+    """One-time passwords, each valid once for one JID."""
 
     async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
-        """Make a password for one bare JID that is valid once within ``lifetime``."""
+        """Create a password that is valid once for this JID and expires after ``lifetime`` seconds."""
 
     def redeem(self, bare: str, password: bytes) -> "bool | Deferred[bool]":
-        """Say whether the password is valid for this JID, and make it invalid in the same step.
+        """Return True if the password is valid for this JID, and invalidate it in the same atomic step.
 
-        Asked for another JID it is neither valid nor used up. ejabberd waits for this: a store that
-        can say it at once does, since a Deferred would cost more than the looking up.
+        An attempt with another JID is rejected and does not consume the password. ejabberd waits for
+        the result: return it without a Deferred where that is possible, since a Deferred is slower.
         """
 
     async def revoke(self, password: OneTimePassword) -> RevocationStatus:
-        """Make a password invalid, whatever became of it, and say what had become of it."""
+        """Invalidate a password, and return the state that it had."""
 
     async def revoke_all(self, bare: str) -> int:
-        """Make all passwords of a JID invalid; returns how many there were."""
+        """Invalidate all passwords of a JID, and return how many were stored."""
 
     async def sweep(self) -> int:
-        """Remove what has expired; returns how many there were."""
+        """Remove expired passwords, and return how many were removed."""
 
     async def close(self) -> None:
-        """Let go of the store. What is in it stays."""
+        """Close the connection to the store. Its content stays."""
+
+
+class FailureCounters(Protocol):
+    """Counters by key. A counter expires when nothing was added to it for the window of its last addition."""
+
+    async def add(self, key: str, limit: int, window: float) -> bool:
+        """Increment the counter in one atomic step. Return False if it has reached ``limit`` already.
+
+        A rejected addition changes neither the counter nor the time when it expires.
+
+        :param window: seconds until the counter expires; each accepted addition starts it again.
+        """
+
+    async def count(self, key: str) -> tuple[int, float]:
+        """Return the counter's value and the seconds until it expires; ``(0, 0.0)`` without a counter."""
+
+    async def take_back(self, key: str) -> None:
+        """Decrement the counter, to 0 at least. The time when it expires stays."""
+
+    async def forget(self, *keys: str) -> None:
+        """Remove these counters."""
+
+    async def sweep(self) -> None:
+        """Remove expired counters."""
+
+    def close(self) -> None:
+        """Close the connection to the store. Its content stays."""
+
+
+class KnownUsers(Protocol):
+    """Users that exist according to warmside (``extauth.users``)."""
+
+    def exists(self, bare: str) -> bool:
+        """Return True if the user exists."""
+
+    def remember(self, bare: str) -> None:
+        """Add a user, because a session or a credential was created for this JID."""
+
+    def forget(self, bare: str) -> bool:
+        """Remove a user. Return True if the user was stored."""
+
+    def close(self) -> None:
+        """Close the connection to the store. Its content stays."""

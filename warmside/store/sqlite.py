@@ -1,6 +1,6 @@
-"""One-time passwords in SQLite: a file that all processes of this machine share, or memory.
+"""Stores in SQLite: a file that all processes of one machine share, or the memory of one process.
 
-Each operation is one or two statements of some microseconds, so they run on the reactor's thread.
+Each operation takes one or two statements of some microseconds and runs in the reactor's thread.
 """
 
 import sqlite3
@@ -9,39 +9,63 @@ from collections.abc import Callable
 from pathlib import Path
 
 from warmside.otp import OneTimePassword, digest
-from warmside.store.database import open_database, store_errors
+from warmside.store.database import Schema, open_database, store_errors
 from warmside.store.interface import RevocationStatus, StoreError
 
-STORE = "the SQLite store failed"
-SCHEMA = """
+STORE = "SQLite store failed"
+"""Start of the error messages about one-time passwords and failure counters, which share a file."""
+
+PASSWORDS = Schema(
+    version=1,
+    statements="""
 CREATE TABLE IF NOT EXISTS passwords (
     digest BLOB PRIMARY KEY,
     jid TEXT NOT NULL,
     expires REAL NOT NULL,
     asked INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-"""
+""",
+)
 """No other index: passwords live for seconds, so there are few, and each index would slow down redeeming."""
 REDEEM = "DELETE FROM passwords WHERE digest = ? AND jid = ? AND expires > ?"
 FIND = "SELECT 1 FROM passwords WHERE digest = ?"
-ASKED = "UPDATE passwords SET asked = 1 WHERE digest = ?"
+MARK_ASKED = "UPDATE passwords SET asked = 1 WHERE digest = ?"
+
+COUNTERS = Schema(
+    version=PASSWORDS.version,
+    statements="""
+CREATE TABLE IF NOT EXISTS counts (
+    key TEXT PRIMARY KEY,
+    count INTEGER NOT NULL,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+""",
+)
+ADD = """
+INSERT INTO counts (key, count, expires) VALUES (:key, 1, :now + :window)
+ON CONFLICT (key) DO UPDATE SET count = CASE WHEN expires > :now THEN count + 1 ELSE 1 END, expires = :now + :window
+WHERE expires <= :now OR count < :limit
+RETURNING count
+"""
+
+USERS = Schema(version=1, statements="CREATE TABLE IF NOT EXISTS users (jid TEXT PRIMARY KEY) WITHOUT ROWID;")
 
 
 class SQLiteStore:
-    """An `IStore` in SQLite.
+    """A `PasswordStore` in SQLite.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
-    :param clock: the time in seconds that all processes agree on.
+    :param clock: the time in seconds, the same for all processes.
     :raises StoreError: the file can't be opened.
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         with store_errors(STORE):
-            self._database = open_database(path, SCHEMA, durable=False)
+            self._database = open_database(path, PASSWORDS, durable=False)
 
     async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
-        """See `IStore.mint`."""
+        """See `PasswordStore.mint`."""
         password = OneTimePassword.mint()
         with store_errors(STORE):
             self._database.execute(
@@ -51,19 +75,19 @@ class SQLiteStore:
         return password
 
     def redeem(self, bare: str, password: bytes) -> bool:
-        """See `IStore.redeem`."""
+        """See `PasswordStore.redeem`."""
         key = digest(password)
         try:
             if self._database.execute(REDEEM, (key, bare, self._clock())).rowcount == 1:
                 return True
             if self._database.execute(FIND, (key,)).fetchone() is not None:
-                self._database.execute(ASKED, (key,))
+                self._database.execute(MARK_ASKED, (key,))
         except sqlite3.Error as error:
             raise StoreError(f"{STORE}: {error}") from None
         return False
 
     async def revoke(self, password: OneTimePassword) -> RevocationStatus:
-        """See `IStore.revoke`."""
+        """See `PasswordStore.revoke`."""
         with store_errors(STORE):
             rows = self._database.execute(
                 "DELETE FROM passwords WHERE digest = ? RETURNING asked", (password.digest,)
@@ -73,15 +97,101 @@ class SQLiteStore:
         return RevocationStatus.ASKED if rows[0][0] else RevocationStatus.UNASKED
 
     async def revoke_all(self, bare: str) -> int:
-        """See `IStore.revoke_all`."""
+        """See `PasswordStore.revoke_all`."""
         with store_errors(STORE):
             return self._database.execute("DELETE FROM passwords WHERE jid = ?", (bare,)).rowcount
 
     async def sweep(self) -> int:
-        """See `IStore.sweep`."""
+        """See `PasswordStore.sweep`."""
         with store_errors(STORE):
             return self._database.execute("DELETE FROM passwords WHERE expires <= ?", (self._clock(),)).rowcount
 
     async def close(self) -> None:
-        """See `IStore.close`."""
+        """See `PasswordStore.close`."""
         self._database.close()
+
+
+class SQLiteFailureCounters:
+    """`FailureCounters` in SQLite, usually in the file of the one-time passwords.
+
+    :param path: the file; ``None`` keeps everything in this process's memory.
+    :param clock: the time in seconds, the same for all processes.
+    :raises StoreError: the file can't be opened.
+    """
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        with store_errors(STORE):
+            self._database = open_database(path, COUNTERS, durable=False)
+
+    async def add(self, key: str, limit: int, window: float) -> bool:
+        """See `FailureCounters.add`."""
+        values = {"key": key, "limit": limit, "window": window, "now": self._clock()}
+        with store_errors(STORE):
+            return bool(self._database.execute(ADD, values).fetchall())
+
+    async def count(self, key: str) -> tuple[int, float]:
+        """See `FailureCounters.count`."""
+        now = self._clock()
+        with store_errors(STORE):
+            rows = self._database.execute(
+                "SELECT count, expires FROM counts WHERE key = ? AND expires > ?", (key, now)
+            ).fetchall()
+        return (rows[0][0], rows[0][1] - now) if rows else (0, 0.0)
+
+    async def take_back(self, key: str) -> None:
+        """See `FailureCounters.take_back`."""
+        with store_errors(STORE):
+            self._database.execute("UPDATE counts SET count = count - 1 WHERE key = ? AND count > 0", (key,))
+
+    async def forget(self, *keys: str) -> None:
+        """See `FailureCounters.forget`. Read first: usually nothing is stored, and a read takes no write lock."""
+        marks = ", ".join("?" * len(keys))
+        with store_errors(STORE):
+            if self._database.execute(f"SELECT 1 FROM counts WHERE key IN ({marks})", keys).fetchall():  # noqa: S608
+                self._database.execute(f"DELETE FROM counts WHERE key IN ({marks})", keys)  # noqa: S608
+
+    async def sweep(self) -> None:
+        """See `FailureCounters.sweep`."""
+        with store_errors(STORE):
+            self._database.execute("DELETE FROM counts WHERE expires <= ?", (self._clock(),))
+
+    def close(self) -> None:
+        """See `FailureCounters.close`."""
+        self._database.close()
+
+
+class SQLiteKnownUsers:
+    """`KnownUsers` in a SQLite file that survives a reboot.
+
+    A user that does not exist can't be added as a contact and loses messages while offline. Every user
+    of a session or credential is therefore stored until removed.
+
+    :raises StoreError: the file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = f"file of known users {path} failed"
+        with store_errors(self._name):
+            self._database = open_database(path, USERS, durable=True)
+
+    def exists(self, bare: str) -> bool:
+        """See `KnownUsers.exists`."""
+        return bool(self._run("SELECT 1 FROM users WHERE jid = ?", bare).fetchall())
+
+    def remember(self, bare: str) -> None:
+        """See `KnownUsers.remember`. Read first: a user that is stored already costs no write."""
+        if not self.exists(bare):
+            self._run("INSERT OR IGNORE INTO users (jid) VALUES (?)", bare)
+
+    def forget(self, bare: str) -> bool:
+        """See `KnownUsers.forget`."""
+        return self._run("DELETE FROM users WHERE jid = ?", bare).rowcount > 0
+
+    def close(self) -> None:
+        """See `KnownUsers.close`."""
+        self._database.close()
+
+    def _run(self, statement: str, bare: str) -> sqlite3.Cursor:
+        with store_errors(self._name):
+            return self._database.execute(statement, (bare,))

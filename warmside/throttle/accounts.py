@@ -3,7 +3,7 @@
 A failure is counted before the attempt, so that simultaneous attempts can't exceed a limit together.
 """
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 from warmside.throttle.limits import Limit, Rules, TooManyFailures
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 from warmside.throttle.limits import AddressLimit, TooManyFailures
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from warmside.store.counters import FailureCounters
-from warmside.store.interface import StoreError
+from warmside.store.interface import FailureCounters, StoreError
 from warmside.throttle.accounts import AccountThrottle
 from warmside.throttle.addresses import AddressThrottle
 from warmside.throttle.limits import RULES, Kind, Rules, TooManyFailures

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from cachetools import LRUCache
 
-from warmside.store.counters import UNLIMITED, FailureCounters
+from warmside.store.interface import UNLIMITED, FailureCounters
 
 MAX_REMEMBERED = 10_000
 """Accepted passwords in memory; the least recently used one is dropped."""

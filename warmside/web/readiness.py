@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from warmside.sessions.singleflight import SingleFlight
-from warmside.store.interface import IStore, StoreError
+from warmside.store.interface import PasswordStore, StoreError
 
 MAX_AGE = 1.0
 """Seconds for which a result is returned again. Together with the time for a check it is less than two."""
@@ -47,7 +47,7 @@ class Readiness:
         return states
 
 
-async def check_store(store: IStore) -> str:
+async def check_store(store: PasswordStore) -> str:
     """Return ``ok`` if the store can be written to, else ``broken``."""
     try:
         await store.sweep()
