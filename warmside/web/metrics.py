@@ -99,7 +99,7 @@ class Metrics:
     def answer(self, question: ExtauthRequest | None, yes: bool) -> None:
         """ejabberd got an answer, to a malformed question if ``None``; by some, one-time passwords are redeemed."""
         self._answers[question.operation if question else "", yes].inc()
-        if question and question.about_one_time:
+        if question and question.redeems:
             self._passwords["redeemed" if yes else "refused"].inc()
 
     def connections(self, change: int) -> None:
