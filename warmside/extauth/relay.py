@@ -122,14 +122,14 @@ class Relay:
 
     def _poll_timeout(self, now: float) -> float:
         """Return the milliseconds until a timeout or the next attempt to connect."""
-        due = [now + 60]
+        due = now + 60
         if self._socket is None and self._address is not None:
-            due.append(self._next_attempt)
+            due = min(due, self._next_attempt)
         if self._pending:
-            due.append(self._deadline())
+            due = min(due, self._deadline())
         if self._stdin_ended_at is not None:
-            due.append(self._stdin_ended_at + EXIT_TIMEOUT)
-        return max(1.0, (min(due) - now) * 1000)
+            due = min(due, self._stdin_ended_at + EXIT_TIMEOUT)
+        return max(1.0, (due - now) * 1000)
 
     def _read_requests(self) -> None:
         try:
@@ -140,10 +140,11 @@ class Relay:
         if not data:
             self._stdin_ended_at = now
             return
-        frames, self._partial_request = split_frames(self._partial_request + data)
-        self._pending.extend((frame, now) for frame in frames)
+        buffer = self._partial_request + data
+        frames, self._partial_request = split_frames(buffer)
+        self._pending.extend([(frame, now) for frame in frames])
         if self._socket is not None:
-            self._to_daemon += b"".join(frames)
+            self._to_daemon += buffer[: len(buffer) - len(self._partial_request)]
             self._send()
         else:
             self._reject_late(now)

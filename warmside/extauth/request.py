@@ -6,7 +6,9 @@ operations followed by ``:PASSWORD``. A password may hold colons.
 
 from dataclasses import dataclass, field
 
-from warmside.otp import has_prefix
+from warmside.otp import PREFIX
+
+ONE_TIME_PREFIX = PREFIX.encode()
 
 WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
 """Operations that carry a password or a certificate."""
@@ -44,7 +46,7 @@ class ExtauthRequest:
     @property
     def has_one_time_prefix(self) -> bool:
         """True if the secret has the prefix of one-time passwords."""
-        return has_prefix(self.secret)
+        return self.secret.startswith(ONE_TIME_PREFIX)
 
     @property
     def redeems(self) -> bool:
