@@ -99,8 +99,9 @@ def test_removing_a_user_revokes_the_one_time_passwords(operation: str, secret: 
     assert not result(handler, "auth", password)
 
 
-def test_a_rejected_removeuser3_revokes_nothing() -> None:
-    handler, store, _ = chain(False)
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_rejected_removeuser3_revokes_nothing(deferred: bool) -> None:
+    handler, store, _ = chain(succeed(False) if deferred else False)
     password = mint(store)
     assert not result(handler, "removeuser3", b"wrong")
     assert result(handler, "auth", password)
