@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from tests.support import logging, now
 from warmside.app.supervisor import REMIND_INTERVAL, RETRY_INTERVAL, Supervisor
 from warmside.extauth.authorities import Authority
+from warmside.extauth.request import ExtauthRequest
 
 
 class Yes(Authority):
@@ -65,7 +66,7 @@ def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World
     world.supervisor.begin()
     for _ in range(5):
         refusing = world.supervisor.authority()
-        assert refusing is not None and refusing.auth("u", "h", b"p") is False
+        assert refusing is not None and refusing.answer(ExtauthRequest("auth", "u", "h", b"p")) is False
         assert not isinstance(world.supervisor.authority(), Yes)
         world.clock.advance(RETRY_INTERVAL)
     world.fault = None

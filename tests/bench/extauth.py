@@ -1,8 +1,8 @@
-"""What answering ejabberd costs: questions per second, pipelined and one by one as ejabberd asks.
+"""Benchmark of the extauth protocol: responses per second, pipelined and one by one as from ejabberd.
 
-    .venv/bin/python -m tests.bench.extauth [--questions N]
+    .venv/bin/python -m tests.bench.extauth [--requests N]
 
-Each line is measured beside a bare Twisted echo on the same kind of pipe, in the same run.
+The first line is a bare Twisted echo on the same kind of pipe; the last column compares with it.
 """
 
 import argparse
@@ -25,9 +25,8 @@ from pathlib import Path
 
 from tests.real.parts import TWISTD, WARMSIDE, until
 from tests.real.test_commands import Folder
+from warmside.extauth.frames import ACCEPTED, REJECTED
 from warmside.otp import PREFIX
-
-YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 
 ECHO = """
 import os, struct, sys
@@ -45,7 +44,7 @@ reactor.run()
 
 TRIVIAL = """#!/usr/bin/env python3
 import os, struct
-def exactly(number):
+def read_exactly(number):
     data = b""
     while len(data) < number:
         more = os.read(0, number - len(data))
@@ -54,14 +53,14 @@ def exactly(number):
         data += more
     return data
 while True:
-    exactly(struct.unpack("!H", exactly(2))[0])
-    os.write(1, b"\\0\\2\\0\\0")
+    request = read_exactly(struct.unpack("!H", read_exactly(2))[0])
+    os.write(1, b"\\0\\2\\0\\1" if request.startswith(b"isuser") else b"\\0\\2\\0\\0")
 """
 
 
 @dataclass
 class Result:
-    """Answers per second pipelined, and one by one with the times of single answers in microseconds."""
+    """Responses per second, pipelined and one by one, and percentiles of the latter in microseconds."""
 
     name: str
     pipelined: float
@@ -71,14 +70,14 @@ class Result:
 
 
 def frame(payload: bytes) -> bytes:
-    """A {packet,2} frame."""
+    """Return a {packet,2} frame."""
     return struct.pack("!H", len(payload)) + payload
 
 
 def pipelined(process: "subprocess.Popen[bytes]", frames: bytes, expected: int) -> tuple[float, bytes]:
-    """Write everything, read ``expected`` bytes; returns the seconds and what was read."""
+    """Write all frames and read ``expected`` bytes. Return the seconds and the bytes."""
     assert process.stdin and process.stdout
-    answers, stdin = process.stdout.fileno(), process.stdin.fileno()
+    stdout, stdin = process.stdout.fileno(), process.stdin.fileno()
 
     def write() -> None:
         view = memoryview(frames)
@@ -90,8 +89,8 @@ def pipelined(process: "subprocess.Popen[bytes]", frames: bytes, expected: int) 
     writer.start()
     read = bytearray()
     while len(read) < expected:
-        data = os.read(answers, 65536)
-        assert data, "it has ended"
+        data = os.read(stdout, 65536)
+        assert data, "the process has ended"
         read += data
     seconds = time.perf_counter() - started
     writer.join()
@@ -99,46 +98,46 @@ def pipelined(process: "subprocess.Popen[bytes]", frames: bytes, expected: int) 
 
 
 def one_by_one(process: "subprocess.Popen[bytes]", frames: list[bytes], length: int = 4) -> list[float]:
-    """The seconds that each answer took."""
+    """Return the seconds that each response took."""
     assert process.stdin and process.stdout
-    stdin, answers = process.stdin.fileno(), process.stdout.fileno()
+    stdin, stdout = process.stdin.fileno(), process.stdout.fileno()
     took = []
-    for question in frames:
+    for request in frames:
         started = time.perf_counter()
-        os.write(stdin, question)
-        answer = os.read(answers, length or len(question))
+        os.write(stdin, request)
+        response = os.read(stdout, length or len(request))
         took.append(time.perf_counter() - started)
-        assert answer
+        assert response
     return took
 
 
 def measure(
-    name: str, process: "subprocess.Popen[bytes]", questions: Callable[[int], list[bytes]], number: int, answer: bytes
+    name: str, process: "subprocess.Popen[bytes]", requests: Callable[[int], list[bytes]], number: int, response: bytes
 ) -> Result:
-    """Measure one kind of question; an empty ``answer`` means an echo."""
-    many = questions(number)
+    """Measure one kind of request. An empty ``response`` means an echo."""
+    many = requests(number)
     frames = b"".join(many)
-    seconds, read = pipelined(process, frames, 4 * number if answer else len(frames))
-    assert read == (answer * number if answer else frames), f"{name}: wrong answers"
-    took = one_by_one(process, questions(number // 10), 4 if answer else 0)
+    seconds, read = pipelined(process, frames, 4 * number if response else len(frames))
+    assert read == (response * number if response else frames), f"{name}: wrong responses"
+    took = one_by_one(process, requests(number // 10), 4 if response else 0)
     quantiles = statistics.quantiles(took, n=100)
     return Result(name, number / seconds, len(took) / sum(took), quantiles[49] * 1e6, quantiles[98] * 1e6)
 
 
 def wrong(number: int) -> list[bytes]:
-    """Ordinary wrong passwords."""
+    """Return requests with ordinary wrong passwords."""
     return [frame(b"auth:user%d:example.org:wrong-password" % (each % 1000)) for each in range(number)]
 
 
 def unknown(number: int) -> list[bytes]:
-    """One-time passwords that nobody minted."""
+    """Return requests with one-time passwords that were not minted."""
     return [frame(f"auth:user:example.org:{PREFIX}{secrets.token_urlsafe(32)}".encode()) for _ in range(number)]
 
 
 def minted(store: Path) -> Callable[[int], list[bytes]]:
-    """One-time passwords that are right, put into the store at once."""
+    """Return a function that mints one-time passwords in the store and returns their requests."""
 
-    def questions(number: int) -> list[bytes]:
+    def requests(number: int) -> list[bytes]:
         passwords = [f"{PREFIX}{secrets.token_urlsafe(32)}".encode() for _ in range(number)]
         database = sqlite3.connect(store)
         with database:
@@ -149,12 +148,12 @@ def minted(store: Path) -> Callable[[int], list[bytes]]:
         database.close()
         return [frame(b"auth:user:example.org:" + password) for password in passwords]
 
-    return questions
+    return requests
 
 
 @contextmanager
 def running(command: list[object], folder: Folder | None = None) -> "Iterator[subprocess.Popen[bytes]]":
-    """A process with pipes, ended by the end of its stdin."""
+    """Run a process with pipes until the block ends."""
     process = subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.PIPE,
@@ -171,14 +170,18 @@ def running(command: list[object], folder: Folder | None = None) -> "Iterator[su
         process.wait(10)
 
 
-def ready(process: "subprocess.Popen[bytes]", question: bytes, answer: bytes) -> None:
-    """Wait until it answers so."""
-    until(lambda: pipelined(process, question, 4)[1] == answer)
+def wait_until_ready(process: "subprocess.Popen[bytes]", request: bytes, response: bytes) -> None:
+    """Wait until a request gets the response of a service that has started."""
+    until(lambda: pipelined(process, request, 4)[1] == response)
 
 
 def kinds(store: Path) -> list[tuple[str, Callable[[int], list[bytes]], bytes]]:
-    """The kinds of questions, and their answer."""
-    return [("wrong password", wrong, NO), ("unknown one-time", unknown, NO), ("redeemed one-time", minted(store), YES)]
+    """Return the kinds of requests: name, requests and response."""
+    return [
+        ("wrong password", wrong, REJECTED),
+        ("unknown one-time", unknown, REJECTED),
+        ("redeemed one-time", minted(store), ACCEPTED),
+    ]
 
 
 def run(number: int) -> list[Result]:
@@ -193,9 +196,9 @@ def run(number: int) -> list[Result]:
         store = Path(path) / "runtime/private/passwords.sqlite"
         known = frame(b"isuser:user:example.org")
         with running([WARMSIDE, "extauth", "--config", folder.toml], folder) as direct:
-            ready(direct, known, YES)
-            for kind, questions, answer in kinds(store):
-                results.append(measure(kind, direct, questions, number, answer))
+            wait_until_ready(direct, known, ACCEPTED)
+            for kind, requests, response in kinds(store):
+                results.append(measure(kind, direct, requests, number, response))
         socket = Path(path) / "runtime/extauth.sock"
         folder.write(f'[extauth]\nusers = "any"\nlisten = "unix:{socket}"\n')
         daemon = subprocess.Popen(
@@ -204,9 +207,9 @@ def run(number: int) -> list[Result]:
         try:
             until(socket.exists)
             with running([WARMSIDE, "relay", socket]) as relay:
-                ready(relay, known, YES)
-                for kind, questions, answer in kinds(store):
-                    results.append(measure(f"relay: {kind}", relay, questions, number, answer))
+                wait_until_ready(relay, known, ACCEPTED)
+                for kind, requests, response in kinds(store):
+                    results.append(measure(f"relay: {kind}", relay, requests, number, response))
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(20)
@@ -215,17 +218,16 @@ def run(number: int) -> list[Result]:
         program.chmod(0o755)
         folder.write(f'[extauth]\nprogram = "{program}"\n')
         with running([WARMSIDE, "extauth", "--config", folder.toml], folder) as direct:
-            until(lambda: (Path(path) / "runtime/private/passwords.sqlite").exists())
-            time.sleep(1)
-            results.append(measure("extauth.program", direct, wrong, number // 10, NO))
+            wait_until_ready(direct, frame(b"isuser:user:example.org"), ACCEPTED)
+            results.append(measure("extauth.program", direct, wrong, number // 10, REJECTED))
     return results
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--questions", type=int, default=100_000)
-    results = run(parser.parse_args().questions)
+    parser.add_argument("--requests", type=int, default=100_000)
+    results = run(parser.parse_args().requests)
     print(f"{'':28}{'pipelined/s':>12}{'one by one/s':>14}{'p50 us':>8}{'p99 us':>8}{'of echo':>9}")
     for result in results:
         ratio = result.one_by_one / results[0].one_by_one

@@ -1,6 +1,6 @@
-"""Many sessions and questions through one process: does it grow, leak or leave anything behind?
+"""Many sessions and requests through one process: prints memory, descriptors and rows that are left.
 
-.venv/bin/python -m tests.bench.soak [--sessions N] [--questions N]
+.venv/bin/python -m tests.bench.soak [--sessions N] [--requests N]
 """
 
 import argparse
@@ -17,8 +17,8 @@ from tests.real.boshclient import BoshClient
 from tests.real.parts import Server, basic, until
 from tests.real.test_commands import Folder as ProgramFolder
 from tests.real.test_commands import Program
+from warmside.extauth.frames import REJECTED
 
-YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 AT_ONCE = 6
 FIELDS: tuple[dict[str, object], ...] = (
     {},
@@ -31,18 +31,18 @@ FIELDS: tuple[dict[str, object], ...] = (
 
 
 def resident(pid: int) -> int:
-    """KiB of memory."""
+    """Return the KiB of memory that a process takes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def descriptors(pid: int) -> int:
-    """Open file descriptors."""
+    """Return the number of open file descriptors."""
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def rows(store: Path) -> int:
-    """One-time passwords in the store."""
+    """Return the number of one-time passwords in the store."""
     database = sqlite3.connect(store)
     number: int = database.execute("SELECT count(*) FROM passwords").fetchone()[0]
     database.close()
@@ -50,7 +50,7 @@ def rows(store: Path) -> int:
 
 
 def warm(server: Server, first: int, number: int) -> None:
-    """Warm so many sessions, and end each."""
+    """Warm a number of sessions and end each."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     bosh = BoshClient(server.bosh)
     headers = {"Authorization": basic(), "Accept": "application/json", "Content-Type": "application/json"}
@@ -68,7 +68,7 @@ def warm(server: Server, first: int, number: int) -> None:
 
 
 def sessions(number: int) -> None:
-    """Warm sessions through one copy under an ejabberd."""
+    """Warm sessions through one process under an ejabberd."""
     with tempfile.TemporaryDirectory(prefix="warmside-soak-") as folder:
         server = Server(Path(folder), ("extauth_pool_size: 2", "extauth_pool_size: 1")).start()
         try:
@@ -89,15 +89,15 @@ def sessions(number: int) -> None:
                 rate = share * AT_ONCE / (time.monotonic() - started)
                 print(f"{(tenth + 1) * share * AT_ONCE:7} sessions: {seen[-1][0]:6} KiB, {seen[-1][1]:3} descriptors, "
                       f"{rate:4.0f}/s", flush=True)  # fmt: skip
-            assert server.programs() == [pid], "the process was exchanged"
+            assert server.programs() == [pid], "the process was restarted"
             print(f"grown since the first tenth: {seen[-1][0] / seen[0][0] - 1:.1%}; "
                   f"passwords left in the store: {rows(server.store)}")  # fmt: skip
         finally:
             server.stop()
 
 
-def questions(number: int) -> None:
-    """Ask one process over its pipe."""
+def requests(number: int) -> None:
+    """Send requests to one process over its pipe."""
     with tempfile.TemporaryDirectory(prefix="warmside-soak-") as path:
         folder = ProgramFolder(Path(path))
         program = Program(folder)
@@ -117,20 +117,20 @@ def questions(number: int) -> None:
                 some = payloads[start : start + 100]
                 program.process.stdin.write(b"".join(struct.pack("!H", len(each)) + each for each in some))
                 program.process.stdin.flush()
-                assert program.process.stdout.read(4 * len(some)) == NO * len(some)
+                assert program.process.stdout.read(4 * len(some)) == REJECTED * len(some)
             seen.append((resident(program.process.pid), descriptors(program.process.pid)))
-        print(f"{number} questions: {seen[0][0]} KiB after the first tenth, {seen[-1][0]} KiB at the end "
+        print(f"{number} requests: {seen[0][0]} KiB after the first tenth, {seen[-1][0]} KiB at the end "
               f"({seen[-1][0] / seen[0][0] - 1:+.1%}), {seen[0][1]} and {seen[-1][1]} descriptors")  # fmt: skip
         program.end()
 
 
 def main() -> None:
-    """Soak and print."""
+    """Run both and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=20_000)
-    parser.add_argument("--questions", type=int, default=200_000)
+    parser.add_argument("--requests", type=int, default=200_000)
     parsed = parser.parse_args()
-    questions(parsed.questions)
+    requests(parsed.requests)
     sessions(parsed.sessions)
 
 

@@ -1,16 +1,18 @@
-"""An extauth program as others write them, with the faults that such programs have.
+"""Extauth program with the faults of third-party programs.
 
-It says yes to the password ``right`` and to users whose names begin with ``known``. Users with
-other names make it misbehave. Each question is noted in the file named by its argument.
+Accepts the password ``right`` and users whose names begin with ``known``. Some other user names make it
+misbehave. It appends each request to the file that is its first argument. With ``--hang`` it reads no
+request, and appends its process ID.
 """
 
+import os
 import struct
 import sys
 import time
 from pathlib import Path
 
 
-def exactly(number: int) -> bytes:
+def read_exactly(number: int) -> bytes:
     data = sys.stdin.buffer.read(number)
     if len(data) < number:
         raise SystemExit(0)
@@ -19,13 +21,15 @@ def exactly(number: int) -> bytes:
 
 def main() -> None:
     notes = Path(sys.argv[1])
-    if "--deaf" in sys.argv:
+    if "--hang" in sys.argv:
+        with notes.open("a") as file:
+            file.write(f"{os.getpid()}\n")
         time.sleep(60)
     while True:
-        question = exactly(struct.unpack("!H", exactly(2))[0])
+        request = read_exactly(struct.unpack("!H", read_exactly(2))[0])
         with notes.open("ab") as file:
-            file.write(question + b"\n")
-        operation, user, *rest = question.split(b":", 3)
+            file.write(request + b"\n")
+        operation, user, *rest = request.split(b":", 3)
         if user == b"die" or (user == b"dieonce" and notes.read_bytes().count(b"dieonce") == 1):
             raise SystemExit(3)
         if user == b"slow":

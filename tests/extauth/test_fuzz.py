@@ -1,23 +1,23 @@
-"""Whatever arrives, it is answered or refused, one answer for each frame, and the process lives."""
+"""Random frames: each gets one response, and the process does not end."""
 
+import os
 import random
 import subprocess
 from pathlib import Path
-from struct import pack
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
-from tests.real.parts import WARMSIDE
-from tests.real.test_commands import Folder
-from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority
-from warmside.extauth.frames import NO
+from tests.extauth.support import WARMSIDE, frame
+from warmside.extauth.frames import REJECTED
+from warmside.extauth.handlers import OneTimeAuthority, UsersAuthority
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.otp import PREFIX
 from warmside.store.sqlite import SQLiteStore
 from warmside.store.users import ConstantUsers
 
+HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
 OPERATIONS = [b"auth", b"isuser", b"setpass", b"tryregister", b"removeuser", b"removeuser3", b"certauth", b"", b"AUTH"]
 PIECES = [
     b"",
@@ -40,13 +40,9 @@ payloads = st.one_of(
 )
 
 
-def frame(payload: bytes) -> bytes:
-    return pack("!H", len(payload)) + payload
-
-
 def connected() -> tuple[ExtauthProtocol, StringTransport]:
-    authority = OneTimeAuthority(SQLiteStore(None), UsersAuthority(ConstantUsers(everyone=False)))
-    protocol, transport = ExtauthProtocol(lambda: authority), StringTransport()
+    handler = OneTimeAuthority(SQLiteStore(None), UsersAuthority(ConstantUsers(everyone=False)))
+    protocol, transport = ExtauthProtocol(lambda: handler), StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     return protocol, transport
 
@@ -58,14 +54,14 @@ def connected() -> tuple[ExtauthProtocol, StringTransport]:
 @example([b":" * 0xFFFF], random.Random(1))
 @example([b"auth:" + b"\0" * 0xFF00], random.Random(1))
 @example([b"auth:a:b:" + PREFIX.encode() + b"x" * 0xFF00], random.Random(1))
-def test_every_frame_gets_one_answer_however_it_is_cut(questions: list[bytes], rng: random.Random) -> None:
+def test_every_frame_gets_one_response_wherever_it_is_cut(requests: list[bytes], rng: random.Random) -> None:
     protocol, transport = connected()
-    data = b"".join(map(frame, questions))
+    data = b"".join(map(frame, requests))
     while data:
         cut = rng.randint(1, min(len(data), 5000))
         protocol.dataReceived(data[:cut])
         data = data[cut:]
-    assert transport.value() == NO * len(questions)
+    assert transport.value() == REJECTED * len(requests)
     assert not transport.disconnecting
 
 
@@ -75,7 +71,7 @@ def test_frames_cut_at_every_byte() -> None:
         protocol, transport = connected()
         protocol.dataReceived(data[:cut])
         protocol.dataReceived(data[cut:])
-        assert transport.value() == NO * 4, cut
+        assert transport.value() == REJECTED * 4, cut
 
 
 def random_payload(rng: random.Random) -> bytes:
@@ -91,12 +87,27 @@ def random_payload(rng: random.Random) -> bytes:
     )
 
 
-def test_ten_thousand_random_frames_leave_the_process_alive(tmp_path: Path) -> None:
-    folder, rng = Folder(tmp_path), random.Random(11)
-    folder.write('[extauth]\nusers = "none"\n')
-    questions = [random_payload(rng) for _ in range(10_000)]
-    data = b"".join(map(frame, questions))
-    command: list[str | Path] = [WARMSIDE, "extauth", "--config", folder.toml]
-    done = subprocess.run(command, input=data, capture_output=True, env=folder.environ, check=True, timeout=60)
-    assert done.stdout == NO * 10_000
+def test_ten_thousand_random_frames_do_not_end_the_process(tmp_path: Path) -> None:
+    rng = random.Random(11)
+    admins = tmp_path / "admins"
+    admins.write_text(f"webapp:{HASH}\n")
+    admins.chmod(0o600)
+    configuration = tmp_path / "warmside.toml"
+    configuration.write_text(
+        f"""
+        admins.file = "{admins}"
+        http.listen = "tcp:0:interface=127.0.0.1"
+        extauth.users = "none"
+        """
+    )
+    folders = {"RUNTIME_DIRECTORY": str(tmp_path / "runtime"), "STATE_DIRECTORY": str(tmp_path / "state")}
+    done = subprocess.run(
+        [WARMSIDE, "extauth", "--config", configuration],
+        input=b"".join(frame(random_payload(rng)) for _ in range(10_000)),
+        capture_output=True,
+        env=os.environ | folders,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == REJECTED * 10_000
     assert b"Traceback" not in done.stderr

@@ -1,6 +1,4 @@
-"""The extauth protocol: every frame gets one answer, in order, whatever is in it."""
-
-from struct import pack
+"""The extauth protocol: every frame gets one response, in order."""
 
 import pytest
 from hypothesis import given
@@ -9,24 +7,26 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from tests.extauth.support import frame
 from tests.support import logging
 from warmside.extauth.authorities import Answer, Authority, AuthorityUnavailable, IAuthority
-from warmside.extauth.frames import NO, YES
-from warmside.extauth.protocol import ANSWER_TIME, ExtauthProtocol
+from warmside.extauth.frames import ACCEPTED, REJECTED
+from warmside.extauth.handlers import AuthorityAdapter, RequestHandler
+from warmside.extauth.protocol import RESPONSE_TIMEOUT, ExtauthProtocol
 from warmside.extauth.request import ExtauthRequest, MalformedRequest
-from warmside.extauth.server import ExtauthFactory
+from warmside.extauth.server import MAX_PEERS, ExtauthFactory
 from warmside.store.interface import StoreError
 
 
 class Recorder(Authority):
-    """Says yes to the password ``pass:word``, and remembers what it was asked; ``later`` answers slowly."""
+    """Accepts the password ``pass:word`` and records the calls. User ``later`` gets a Deferred."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, bytes]] = []
+        self.calls: list[tuple[str, str, bytes]] = []
         self.pending: list[Deferred[bool]] = []
 
     def auth(self, user: str, host: str, password: bytes) -> Answer:
-        self.asked.append((user, host, password))
+        self.calls.append((user, host, password))
         if user == "later":
             self.pending.append(Deferred())
             return self.pending[-1]
@@ -35,18 +35,15 @@ class Recorder(Authority):
         return password == b"pass:word"
 
 
-def frame(payload: bytes) -> bytes:
-    return pack("!H", len(payload)) + payload
-
-
 def connected(authority: IAuthority) -> tuple[ExtauthProtocol, StringTransport]:
-    protocol = ExtauthProtocol(lambda: authority)
+    handler = AuthorityAdapter(authority)
+    protocol = ExtauthProtocol(lambda: handler)
     transport = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     return protocol, transport
 
 
-def answers(*payloads: bytes, authority: IAuthority | None = None) -> list[bytes]:
+def responses(*payloads: bytes, authority: IAuthority | None = None) -> list[bytes]:
     protocol, transport = connected(authority or Recorder())
     protocol.dataReceived(b"".join(map(frame, payloads)))
     value = transport.value()
@@ -54,7 +51,7 @@ def answers(*payloads: bytes, authority: IAuthority | None = None) -> list[bytes
 
 
 def test_a_password_may_hold_colons() -> None:
-    assert answers(b"auth:juliet:example.org:pass:word", b"auth:juliet:example.org:pass") == [YES, NO]
+    assert responses(b"auth:juliet:example.org:pass:word", b"auth:juliet:example.org:pass") == [ACCEPTED, REJECTED]
 
 
 @pytest.mark.parametrize(
@@ -81,90 +78,90 @@ def test_a_password_may_hold_colons() -> None:
         b"auth:juliet:example.org:" + b"x" * 65000,
     ],
 )
-def test_what_grants_nothing_is_refused_and_the_next_question_answered(payload: bytes) -> None:
-    assert answers(payload, b"auth:juliet:example.org:pass:word") == [NO, YES]
+def test_any_other_frame_is_rejected_and_the_next_request_answered(payload: bytes) -> None:
+    assert responses(payload, b"auth:juliet:example.org:pass:word") == [REJECTED, ACCEPTED]
 
 
 def test_a_password_need_not_be_utf_8() -> None:
     recorder = Recorder()
-    assert answers(b"auth:juliet:example.org:\xff:\xfe", authority=recorder) == [NO]
-    assert recorder.asked == [("juliet", "example.org", b"\xff:\xfe")]
+    assert responses(b"auth:juliet:example.org:\xff:\xfe", authority=recorder) == [REJECTED]
+    assert recorder.calls == [("juliet", "example.org", b"\xff:\xfe")]
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 7))
-def test_frames_cut_anywhere_are_answered_one_for_one(payloads: list[bytes], size: int) -> None:
+def test_frames_cut_anywhere_get_one_response_each(payloads: list[bytes], size: int) -> None:
     protocol, transport = connected(Recorder())
     stream = b"".join(map(frame, [*payloads, b"auth:juliet:example.org:pass:word"]))
     for at in range(0, len(stream), size):
         protocol.dataReceived(stream[at : at + size])
     assert len(transport.value()) == 4 * (len(payloads) + 1)
-    assert transport.value().endswith(YES)
+    assert transport.value().endswith(ACCEPTED)
 
 
-def test_a_slow_answer_keeps_its_place() -> None:
+def test_responses_wait_for_an_earlier_one() -> None:
     recorder = Recorder()
     protocol, transport = connected(recorder)
     protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
     protocol.dataReceived(frame(b"auth:juliet:example.org:wrong"))
     assert transport.value() == b""
     recorder.pending[0].callback(False)
-    assert transport.value() == NO + YES + NO
+    assert transport.value() == REJECTED + ACCEPTED + REJECTED
 
 
-def test_half_a_frame_holds_nothing_back() -> None:
+def test_half_a_frame_delays_no_response() -> None:
     protocol, transport = connected(Recorder())
     protocol.dataReceived(frame(b"auth:juliet:example.org:pass:word") + b"\x00")
-    assert transport.value() == YES
+    assert transport.value() == ACCEPTED
 
 
-def test_reading_stops_while_too_much_waits() -> None:
+def test_reading_stops_while_too_much_is_buffered() -> None:
     recorder = Recorder()
     protocol, transport = connected(recorder)
     protocol.dataReceived(frame(b"auth:later:example.org:x"))
-    question = frame(b"auth:juliet:example.org:pass:word")
-    count = 300_000 // len(question)
-    protocol.dataReceived(question * count)
+    request = frame(b"auth:juliet:example.org:pass:word")
+    count = 300_000 // len(request)
+    protocol.dataReceived(request * count)
     assert transport.producerState == "paused"
     recorder.pending[0].callback(True)
     assert transport.producerState == "producing"
-    assert transport.value() == YES * (count + 1)
+    assert transport.value() == ACCEPTED * (count + 1)
 
 
-def test_a_failure_of_an_authority_is_a_refusal_and_logged_without_the_password() -> None:
+def test_a_failing_authority_rejects_and_the_log_has_no_password() -> None:
     with logging() as logged:
         recorder = Recorder()
         protocol, transport = connected(recorder)
         protocol.dataReceived(frame(b"auth:broken:example.org:geheim") + frame(b"auth:later:example.org:geheim"))
         recorder.pending[0].errback(ValueError("unforeseen"))
         protocol.dataReceived(frame(b"auth:juliet:example.org:pass:word"))
-    assert transport.value() == NO + NO + YES
+    assert transport.value() == REJECTED + REJECTED + ACCEPTED
     assert any("the store failed" in line for line in logged)
     assert not any("geheim" in line for line in logged)
 
 
-def test_only_true_is_yes() -> None:
+def test_only_true_accepts() -> None:
     class Odd(Authority):
         def auth(self, user: str, host: str, password: bytes) -> Answer:
             return 1  # type: ignore[return-value]
 
-    assert answers(b"auth:juliet:example.org:x", authority=Odd()) == [NO]
+    assert responses(b"auth:juliet:example.org:x", authority=Odd()) == [REJECTED]
 
 
-def test_an_answer_that_never_comes_is_a_no_before_ejabberd_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_is_rejected_before_ejabberd_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, recorder = Clock(), Recorder()
     monkeypatch.setattr("warmside.extauth.protocol.call_later", clock.callLater)
     protocol, transport = connected(recorder)
     protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
-    clock.advance(ANSWER_TIME - 1)
+    clock.advance(RESPONSE_TIMEOUT - 1)
     assert transport.value() == b""
     clock.advance(1)
-    assert transport.value() == NO + YES
+    assert transport.value() == REJECTED + ACCEPTED
     recorder.pending[0].callback(True)
-    assert transport.value() == NO + YES
-    assert ANSWER_TIME < 30
+    assert transport.value() == REJECTED + ACCEPTED
+    assert RESPONSE_TIMEOUT < 30
 
 
-def test_an_authority_that_is_down_means_no_and_is_not_logged_again() -> None:
+def test_an_unavailable_authority_rejects_and_is_not_logged_again() -> None:
     class Down(Authority):
         def auth(self, user: str, host: str, password: bytes) -> Answer:
             raise AuthorityUnavailable
@@ -173,11 +170,14 @@ def test_an_authority_that_is_down_means_no_and_is_not_logged_again() -> None:
             return fail(AuthorityUnavailable())
 
     with logging() as logged:
-        assert answers(b"auth:juliet:example.org:x", b"isuser:juliet:example.org", authority=Down()) == [NO, NO]
+        assert responses(b"auth:juliet:example.org:x", b"isuser:juliet:example.org", authority=Down()) == [
+            REJECTED,
+            REJECTED,
+        ]
     assert logged == []
 
 
-def test_without_an_authority_nothing_is_answered_and_the_stream_is_closed() -> None:
+def test_without_a_handler_the_stream_is_closed_without_a_response() -> None:
     protocol = ExtauthProtocol(lambda: None)
     transport = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -185,23 +185,33 @@ def test_without_an_authority_nothing_is_answered_and_the_stream_is_closed() -> 
     assert transport.value() == b"" and transport.disconnecting
 
 
-def test_a_question_under_way_when_all_is_over_is_left_to_another_process() -> None:
+def test_a_request_that_is_pending_at_the_end_is_left_to_another_process() -> None:
     recorder = Recorder()
-    authorities: list[IAuthority | None] = [recorder]
-    protocol = ExtauthProtocol(lambda: authorities[0])
+    handlers: list[RequestHandler | None] = [AuthorityAdapter(recorder)]
+    protocol = ExtauthProtocol(lambda: handlers[0])
     transport = StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     protocol.dataReceived(frame(b"auth:later:example.org:x"))
-    authorities[0] = None
+    handlers[0] = None
     protocol.finish()
     assert not transport.disconnecting
     recorder.pending[0].errback(AuthorityUnavailable())
     assert transport.value() == b"" and transport.disconnecting
 
 
-def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> None:
+def make_factory(handler: RequestHandler, changes: list[str] | None = None) -> ExtauthFactory:
+    changed: list[str] = [] if changes is None else changes
+    return ExtauthFactory(
+        handler,
+        read_only=False,
+        count=lambda request, accepted: None,
+        peers_changed=lambda: changed.append("changed"),
+    )
+
+
+def test_a_daemon_that_stops_rejects_no_request_that_a_relay_can_send_again() -> None:
     recorder = Recorder()
-    factory = ExtauthFactory(recorder, only_asking=False, count=lambda question, yes: None, changed=lambda: None)
+    factory = make_factory(AuthorityAdapter(recorder))
     protocol, transport = factory.buildProtocol(None), StringTransport()
     assert protocol is not None
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -212,21 +222,21 @@ def test_a_daemon_that_ends_refuses_no_question_that_a_relay_can_ask_again() -> 
     assert transport.value() == b"" and transport.disconnecting
 
 
-def test_each_answer_is_counted_when_it_is_written() -> None:
+def test_each_response_is_counted_after_it_is_written() -> None:
     counted: list[tuple[str, bool]] = []
 
-    def count(question: ExtauthRequest | None, yes: bool) -> None:
-        assert transport.value() == YES + NO + NO, "ejabberd waits for its answer first"
-        counted.append((question.operation if question else "", yes))
+    def count(request: ExtauthRequest | None, accepted: bool) -> None:
+        assert transport.value() == ACCEPTED + REJECTED + REJECTED, "ejabberd waits for the response only"
+        counted.append((request.operation if request else "", accepted))
 
-    protocol, transport = ExtauthProtocol(Recorder, count=count), StringTransport()
+    protocol, transport = ExtauthProtocol(lambda: AuthorityAdapter(Recorder()), count=count), StringTransport()
     protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
     payloads = (b"auth:juliet:example.org:pass:word", b"isuser:juliet:example.org", b"nonsense")
     protocol.dataReceived(b"".join(map(frame, payloads)))
     assert counted == [("auth", True), ("isuser", False), ("", False)]
 
 
-def test_a_question_shows_no_password() -> None:
+def test_no_password_is_shown() -> None:
     assert "geheim" not in repr(ExtauthRequest.parse(b"auth:juliet:example.org:geheim"))
     with pytest.raises(MalformedRequest) as malformed:
         ExtauthRequest.parse(b"geheim:juliet:example.org:geheim")
@@ -234,32 +244,34 @@ def test_a_question_shows_no_password() -> None:
 
 
 class Ends:
-    """Notes how a stream ends."""
+    """Records how a stream ends."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.events: list[str] = []
         self.recorder = Recorder()
         self.protocol = ExtauthProtocol(
-            lambda: self.recorder, lambda: self.said.append("ended"), lambda: self.said.append("lost")
+            lambda: AuthorityAdapter(self.recorder),
+            lambda: self.events.append("ended"),
+            lambda: self.events.append("closed"),
         )
         self.transport = StringTransport()
         self.protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
 
-def test_at_the_end_of_questions_the_last_one_is_still_answered() -> None:
+def test_the_last_request_gets_a_response_after_the_end_of_input() -> None:
     ends = Ends()
     ends.protocol.dataReceived(frame(b"auth:later:example.org:x") + frame(b"auth:juliet:example.org:pass:word"))
     ends.protocol.readConnectionLost()
-    assert ends.said == ["ended"] and not ends.transport.disconnecting
+    assert ends.events == ["ended"] and not ends.transport.disconnecting
     ends.recorder.pending[0].callback(True)
-    assert ends.transport.value() == YES + YES
+    assert ends.transport.value() == ACCEPTED + ACCEPTED
     assert ends.transport.disconnecting
     ends.protocol.connectionLost()
-    assert ends.said == ["ended", "lost"]
+    assert ends.events == ["ended", "closed"]
 
 
 @pytest.mark.parametrize("order", ["wr", "rw", "w", "wrc", "rwc", "c"])
-def test_however_the_stream_ends_it_ends_once(order: str) -> None:
+def test_a_stream_ends_once_in_any_order_of_events(order: str) -> None:
     ends = Ends()
     for end in order:
         if end == "w":
@@ -268,4 +280,19 @@ def test_however_the_stream_ends_it_ends_once(order: str) -> None:
             ends.protocol.readConnectionLost()
         else:
             ends.protocol.connectionLost()
-    assert ends.said == ["ended", "lost"]
+    assert ends.events == ["ended", "closed"]
+
+
+def test_a_daemon_accepts_a_bounded_number_of_peers_and_notes_each_change() -> None:
+    changes: list[str] = []
+    factory = make_factory(AuthorityAdapter(Recorder()), changes)
+    peers = [factory.buildProtocol(None) for _ in range(MAX_PEERS)]
+    with logging() as logged:
+        assert factory.buildProtocol(None) is None
+    assert any(str(MAX_PEERS) in line for line in logged)
+    assert len(changes) == MAX_PEERS
+    peer = peers[0]
+    assert peer is not None
+    peer.connectionLost()
+    assert len(changes) == MAX_PEERS + 1
+    assert factory.buildProtocol(None) is not None

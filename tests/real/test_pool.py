@@ -207,7 +207,7 @@ def test_a_log_that_is_rotated_is_written_on_by_all_copies(tmp_path: Path) -> No
         for copy in copies:
             for _ in range(20):
                 copy.ask(b"nonsense")
-        until(lambda: log.exists() and log.read_text().count("a malformed question was refused") == 60)
+        until(lambda: log.exists() and log.read_text().count("malformed extauth request rejected") == 60)
         assert all(line.startswith("20") for line in log.read_text().splitlines())
     for copy in copies:
         copy.end()

@@ -17,10 +17,11 @@ from warmside.config.folders import UnsafeFolder, private_folder, runtime_folder
 from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.settings import Bosh, Config
-from warmside.extauth.authorities import IAuthority, OneTimeAuthority, UsersAuthority
+from warmside.extauth.authorities import IAuthority
+from warmside.extauth.handlers import AuthorityAdapter, OneTimeAuthority, RequestHandler, UsersAuthority
+from warmside.extauth.isusercache import StaleIsUserCache
 from warmside.extauth.plugins import NoSuchAuthority, find_maker, make_authority
 from warmside.extauth.program import ProgramAuthority
-from warmside.extauth.stale import StaleIsUserCache
 from warmside.extauth.webapp import WebAppAuthority, read_secret
 from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, StoreError
 from warmside.store.metered import MeteredStore
@@ -83,20 +84,20 @@ class Parts:
         with self.config_errors_for("extauth.users_file", self.config.extauth.users_file or "(in the state folder)"):
             self.users = self._open_users()
 
-    def open_authority(self) -> IAuthority:
+    def open_authority(self) -> RequestHandler:
         """Who answers ejabberd.
 
         :raises StartError: it can't be made.
         """
         settings = self.config.extauth
-        following: IAuthority
+        following: RequestHandler
         if settings.program is not None:
             following = StaleIsUserCache(ProgramAuthority(self._reactor, settings.program, settings.program_copies))
         elif settings.url is not None:
             following = StaleIsUserCache(WebAppAuthority(self._reactor, settings.url, self.secret))
         elif self._maker is not None:
             with self.config_errors_for("extauth.authority", settings.authority):
-                following = StaleIsUserCache(make_authority(self._maker, self._reactor))
+                following = StaleIsUserCache(AuthorityAdapter(make_authority(self._maker, self._reactor)))
         else:
             following = UsersAuthority(self.users)
         self.on_close(following.close)

@@ -24,7 +24,7 @@ from warmside.config import endpoints
 from warmside.config.folders import runtime_folder
 from warmside.config.loader import ConfigError
 from warmside.config.settings import Config
-from warmside.extauth.authorities import IAuthority
+from warmside.extauth.handlers import RequestHandler
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
@@ -61,7 +61,7 @@ class WarmsideService:
 
     def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
         self.config = config
-        self.authority: IAuthority | None = None
+        self.authority: RequestHandler | None = None
         self._reactor = reactor
         self._shared = shared
         if shared:
@@ -149,9 +149,9 @@ class WarmsideService:
         for description in self.config.extauth.listen:
             factory = ExtauthFactory(
                 authority,
-                only_asking=endpoints.examine(description).kind == "tcp",
+                read_only=endpoints.examine(description).kind == "tcp",
                 count=parts.metrics.answer,
-                changed=self._warmer.probe.forget,
+                peers_changed=self._warmer.probe.forget,
             )
             self._extauth.append(factory)
             await self._listen("extauth.listen", description, factory, private=True)

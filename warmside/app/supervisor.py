@@ -12,7 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from warmside.extauth.authorities import Authority, IAuthority
+from warmside.extauth.authorities import Authority
+from warmside.extauth.handlers import AuthorityAdapter, RequestHandler
 
 RETRY_INTERVAL = 1.0
 REMIND_INTERVAL = 60.0
@@ -21,7 +22,7 @@ REMIND_INTERVAL = 60.0
 class Running(Protocol):
     """A service that was started."""
 
-    authority: IAuthority | None
+    authority: RequestHandler | None
 
     async def stop(self, within: float, last: Callable[[], None]) -> None:
         """End it; ``last`` is called when it can answer no more questions."""
@@ -40,12 +41,12 @@ class Supervisor:
     def __init__(self, reactor: Any, start: Callable[[], Awaitable[Running]]) -> None:
         self._reactor = reactor
         self._start = start
-        self._refusing: IAuthority = Authority()
+        self._refusing: RequestHandler = AuthorityAdapter(Authority())
         self._running: Running | None = None
         self._trying: Deferred[None] | None = None
         self._over = False
 
-    def authority(self) -> IAuthority | None:
+    def authority(self) -> RequestHandler | None:
         """Who answers now; ``None`` when all is over."""
         if self._over:
             return None

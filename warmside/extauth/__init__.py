@@ -1,6 +1,5 @@
-"""ejabberd's extauth protocol, and the authorities that answer it.
+"""ejabberd's extauth protocol and the authorities that answer its requests.
 
-Whoever writes an authority of his own needs `warmside.extauth.authorities` (`Authority` to build on,
-`IAuthority` for what it has to do) and, to offer it as a Twisted plugin, `warmside.extauth.plugins`.
-The relay lives here, too, and must load nothing else: so this file imports nothing.
+To write an authority, see `warmside.extauth.authorities`. To offer it as a Twisted plugin, see
+`warmside.extauth.plugins`. This file imports nothing, because the relay loads it.
 """

@@ -1,6 +1,7 @@
-"""Answers go out at once: ejabberd asks one question at a time, and waits for each answer.
+"""Transports that write in the current turn of the reactor.
 
-Twisted writes in the next turn of the reactor, which costs more than most answers do.
+Twisted writes in the next turn, which takes longer than most requests do. ejabberd sends the next request only
+after the response.
 """
 
 import os
@@ -10,49 +11,51 @@ from twisted.internet.interfaces import IProtocol
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
+from warmside.compat.streams import stdio_writer, write_now
+
 _StandardIO: Any = StandardIO
 
 
 class ImmediateWriter:
-    """Writes to a `FileDescriptor` right away, until the other side does not take everything; then Twisted does."""
+    """Writes to a `FileDescriptor` at once, until the other side does not accept everything; then Twisted does."""
 
     def __init__(self, descriptor: Any) -> None:
         self._descriptor = descriptor
-        self._behind = False
+        self._buffering = False
 
     def write(self, data: bytes) -> None:
         """Write bytes."""
-        if self._descriptor.connected and not self._behind:
-            written = self._descriptor.writeSomeData(data)
+        if not self._buffering:
+            written = write_now(self._descriptor, data)
             if written == len(data):
                 return
-            self._behind = True
-            if isinstance(written, int):
-                data = data[written:]
+            self._buffering = True
+            data = data[written:]
         self._descriptor.write(data)
 
 
 class ImmediateStandardIO(_StandardIO):  # type: ignore[misc]
-    """`StandardIO` that writes promptly, and closes its descriptors when the connection ends.
+    """`StandardIO` that writes at once, and closes its file descriptors when the connection ends.
 
-    ejabberd sees the end of the stream then, and not only when the process is gone.
+    Closing lets ejabberd see the end of the stream before the process ends.
     """
 
-    _prompt: ImmediateWriter | None = None
+    _immediate: ImmediateWriter | None = None
 
     def __init__(self, proto: IProtocol, *, stdin: int, stdout: int, reactor: Any = None) -> None:
         self._descriptors: tuple[int, ...] = (stdin, stdout)
         super().__init__(proto, stdin=stdin, stdout=stdout, reactor=reactor)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The connection is closed both ways."""
+        """Close the file descriptors."""
         super().connectionLost(reason)
         descriptors, self._descriptors = self._descriptors, ()
         for descriptor in descriptors:
             os.close(descriptor)
 
     def write(self, data: bytes) -> None:
-        """Write bytes."""
-        if self._writer is not None:
-            self._prompt = self._prompt or ImmediateWriter(self._writer)
-            self._prompt.write(data)
+        """Write bytes; drop them once the connection is closed."""
+        writer = stdio_writer(self)
+        if writer is not None:
+            self._immediate = self._immediate or ImmediateWriter(writer)
+            self._immediate.write(data)

@@ -1,11 +1,10 @@
-"""The extauth program that ejabberd ran before: some copies of it answer for ordinary passwords.
+"""``extauth.program``: an external program that answers for ordinary passwords, in several processes.
 
-Each copy is asked one question at a time, as ejabberd does, so that an answer can belong to nothing
-but the question before it. A copy that says anything else, or nothing in time, is ended.
+A process gets one request at a time, as from ejabberd, so that a response can only belong to that request.
+A process that writes anything else, or does not respond in time, is killed.
 """
 
 import os
-import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,232 +17,239 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import Answer, AuthorityUnavailable, ForwardingAuthority
-from warmside.extauth.frames import NO, REPEATABLE, YES
+from warmside.extauth.authorities import Answer, AuthorityUnavailable
+from warmside.extauth.frames import ACCEPTED, REJECTED, is_repeatable, to_frame
+from warmside.extauth.request import ExtauthRequest
 
-DEADLINE = 20.0
-"""Seconds for a question, waiting for a copy included; ejabberd waits 30."""
-PATIENCE = 5.0
-"""Seconds for which a question waits when no copy runs."""
-MIN_BACKOFF, MAX_BACKOFF = 0.1, 30.0
-"""Seconds before a copy that ended is started again: doubled each time that it ends without an answer."""
-HOPELESS = 2.0
-"""When the wait is as long as this, questions are refused at once."""
-TIME_TO_END = 0.3
-"""Seconds for a copy to end by itself when its stdin is closed."""
-MAX_WAITING = 1000
+RESPONSE_TIMEOUT = 20.0
+"""Seconds for a request, including its time in the queue; ejabberd waits 30 seconds."""
+START_TIMEOUT = 5.0
+"""Seconds for which a request is queued while no process runs."""
+MIN_RESTART_DELAY, MAX_RESTART_DELAY = 0.1, 30.0
+"""Seconds before a process is restarted. Doubled each time it ends without a response."""
+UNAVAILABLE_DELAY = 2.0
+"""Seconds. Requests are rejected at once while every process waits this long or longer for its restart."""
+EXIT_TIMEOUT = 0.3
+"""Seconds for a process to exit after its stdin is closed; then it is killed."""
+MAX_QUEUED = 1000
+"""Requests in the queue."""
 
-NEVER_KEPT = ("PROMETHEUS_MULTIPROC_DIR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
-"""Variables of warmside's own environment that a copy does not get."""
+REMOVED_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""Environment variables that are meant for warmside and are not passed to the program."""
 
 
 @dataclass(eq=False)
-class _Asked:
-    """A question under way. One that may be asked twice goes to another copy when its copy dies."""
+class _PendingRequest:
+    """A request without a response. If its process ends, it is retried once, provided that this is safe."""
 
     frame: bytes = field(repr=False)
-    repeatable: bool
-    answer: "Deferred[bool]" = field(repr=False)
-    since: float = 0.0
+    retry: bool
+    """True if it may be sent to another process."""
+    result: "Deferred[bool]" = field(repr=False)
+    queued_at: float
     timer: Any = None
-    copy: "_Copy | None" = None
+    process: "_Process | None" = None
 
 
-class ProgramAuthority(ForwardingAuthority):
-    """Answers with an extauth program.
+class ProgramAuthority:
+    """Answers requests with the program.
 
-    :param command: the program, with its absolute path, and its arguments.
-    :param copies: how many run.
+    :param command: the program's absolute path and its arguments.
+    :param processes: number of processes to run.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, command: Sequence[str], copies: int) -> None:
+    def __init__(self, reactor: Any, command: Sequence[str], processes: int) -> None:
         self._reactor = reactor
         self._command = command
-        self._waiting: deque[_Asked] = deque()
+        self._queue: deque[_PendingRequest] = deque()
         self._closed = False
-        self._copies = [_Copy(self, reactor) for _ in range(copies)]
-        for copy in self._copies:
-            copy.start()
+        self._processes = [_Process(self, reactor) for _ in range(processes)]
+        for process in self._processes:
+            process.start()
 
-    def forward(self, operation: str, user: str, host: str, secret: bytes | None) -> Answer:
-        """What the program says."""
-        running = any(copy.running for copy in self._copies)
-        hopeless = not running and all(copy.backoff >= HOPELESS for copy in self._copies)
-        if self._closed or hopeless or len(self._waiting) >= MAX_WAITING:
+    def answer(self, request: ExtauthRequest) -> Answer:
+        """Return the program's result.
+
+        :raises AuthorityUnavailable: closed, no process is about to run, or the queue is full.
+        """
+        running = any(process.running for process in self._processes)
+        awaited = running or any(process.restart_delay < UNAVAILABLE_DELAY for process in self._processes)
+        if self._closed or not awaited or len(self._queue) >= MAX_QUEUED:
             raise AuthorityUnavailable
-        fields = [operation.encode(), user.encode(), host.encode()] + ([] if secret is None else [secret])
-        payload = b":".join(fields)
-        frame = struct.pack("!H", len(payload)) + payload
-        asked = _Asked(frame, operation in REPEATABLE, Deferred(), self._reactor.seconds())
-        asked.timer = self._reactor.callLater(DEADLINE if running else PATIENCE, self._too_late, asked)
-        self._waiting.append(asked)
-        self.serve()
-        return asked.answer
+        frame = to_frame(request.to_payload())
+        pending = _PendingRequest(frame, is_repeatable(frame), Deferred(), self._reactor.seconds())
+        timeout = RESPONSE_TIMEOUT if running else START_TIMEOUT
+        pending.timer = self._reactor.callLater(timeout, self._time_out, pending)
+        self._queue.append(pending)
+        self.send_queued()
+        return pending.result
 
     def close(self) -> "Deferred[None]":
-        """End the copies; fires when they have ended."""
+        """Reject queued requests and end the processes; the Deferred fires when they have ended."""
         self._closed = True
-        for asked in list(self._waiting):
-            self._fail(asked)
-        ended = DeferredList([copy.end() for copy in self._copies])
+        for pending in list(self._queue):
+            self._fail(pending)
+        ended = DeferredList([process.end() for process in self._processes])
         return ended.addCallback(lambda _: None)
 
     def spawn(self, protocol: ProcessProtocol) -> Any:
-        """Start a copy. Its stderr is warmside's."""
-        environ = {name: value for name, value in os.environ.items() if name not in NEVER_KEPT}
+        """Start a process. It shares warmside's stderr."""
+        environ = {name: value for name, value in os.environ.items() if name not in REMOVED_VARIABLES}
         return self._reactor.spawnProcess(
             protocol, self._command[0], self._command, env=environ, childFDs={0: "w", 1: "r", 2: 2}
         )
 
-    def ended(self, copy: "_Copy", asked: _Asked | None, why: str) -> None:
-        """A copy has ended, and with it the question that it was asked."""
+    def process_ended(self, process: "_Process", pending: _PendingRequest | None, reason: str) -> None:
+        """Log that a process has ended, and retry or reject its request."""
         if not self._closed:
             self.log.error(
-                "a copy of {program} {why}; it is started again in {delay} s",
+                "extauth.program: a process of {program} {reason}; restarting it in {delay} s",
                 program=Path(self._command[0]).name,
-                why=why,
-                delay=round(copy.backoff, 1),
+                reason=reason,
+                delay=round(process.restart_delay, 1),
             )
-        if asked is not None and not asked.answer.called:
-            asked.copy = None
-            if asked.repeatable and not self._closed:
-                asked.repeatable = False
-                self._waiting.appendleft(asked)
-                self.serve()
+        if pending is not None and not pending.result.called:
+            pending.process = None
+            if pending.retry and not self._closed:
+                pending.retry = False
+                self._queue.appendleft(pending)
+                self.send_queued()
             else:
-                self._fail(asked)
+                self._fail(pending)
 
-    def serve(self) -> None:
-        """Give the questions that wait to the copies that are free."""
-        for copy in self._copies:
-            if not self._waiting:
+    def send_queued(self) -> None:
+        """Send queued requests to idle processes."""
+        for process in self._processes:
+            if not self._queue:
                 return
-            if copy.free:
-                asked = self._waiting.popleft()
-                asked.copy = copy
-                asked.timer.reset(max(0.0, asked.since + DEADLINE - self._reactor.seconds()))
-                copy.ask(asked)
+            if process.idle:
+                pending = self._queue.popleft()
+                pending.process = process
+                pending.timer.reset(max(0.0, pending.queued_at + RESPONSE_TIMEOUT - self._reactor.seconds()))
+                process.send(pending)
 
-    def answered(self, asked: _Asked, answer: bool) -> None:
-        """A copy has answered."""
-        asked.timer.cancel()
-        asked.answer.callback(answer)
+    def respond(self, pending: _PendingRequest, accepted: bool) -> None:
+        """Fire the request's Deferred with a process's response."""
+        pending.timer.cancel()
+        pending.result.callback(accepted)
 
-    def _too_late(self, asked: _Asked) -> None:
-        if asked.copy is not None:
-            # Its answer may come yet, and would be taken for that of the next question.
-            asked.copy.kill(f"did not answer within {DEADLINE:g} seconds and was ended")
-        self._fail(asked)
+    def _time_out(self, pending: _PendingRequest) -> None:
+        if pending.process is not None:
+            # A late response would be taken for that of the next request.
+            pending.process.kill(f"did not respond within {RESPONSE_TIMEOUT:g} seconds and was killed")
+        self._fail(pending)
 
-    def _fail(self, asked: _Asked) -> None:
-        if asked in self._waiting:
-            self._waiting.remove(asked)
-        if asked.timer.active():
-            asked.timer.cancel()
-        if not asked.answer.called:
-            asked.answer.errback(AuthorityUnavailable())
+    def _fail(self, pending: _PendingRequest) -> None:
+        if pending in self._queue:
+            self._queue.remove(pending)
+        if pending.timer.active():
+            pending.timer.cancel()
+        if not pending.result.called:
+            pending.result.errback(AuthorityUnavailable())
 
 
-class _Copy(ProcessProtocol):
-    """One process of the program, started again whenever it ends."""
+class _Process(ProcessProtocol):
+    """One process of the program. Restarted when it ends, until `end` is called."""
 
     transport: Any
 
     def __init__(self, authority: ProgramAuthority, reactor: Any) -> None:
-        self.backoff = MIN_BACKOFF
+        self.restart_delay = MIN_RESTART_DELAY
         self.running = False
         self._authority = authority
         self._reactor = reactor
-        self._asked: _Asked | None = None
+        self._pending: _PendingRequest | None = None
         self._received = b""
-        self._why = ""
+        self._end_reason = ""
         self._restart: Any = None
-        self._last_resort: Any = None
-        self._closing: list[Deferred[None]] = []
+        self._kill_timer: Any = None
+        self._ending: list[Deferred[None]] = []
 
     @property
-    def free(self) -> bool:
-        """Whether it can be asked."""
-        return self.running and self._asked is None
+    def idle(self) -> bool:
+        """True if it can take a request."""
+        return self.running and self._pending is None
 
     def start(self) -> None:
         """Start the process."""
         self._restart = None
-        self._received, self._why = b"", ""
+        self._received, self._end_reason = b"", ""
         try:
             self._authority.spawn(self)
         except OSError as error:
-            self._start_again(f"can't be started: {error.strerror}")
+            self._ended(f"can't be started: {error.strerror}")
 
     def connectionMade(self) -> None:
-        """The process runs."""
+        """Take requests: the process runs."""
         self.running = True
-        self._authority.serve()
+        self._authority.send_queued()
 
-    def ask(self, asked: _Asked) -> None:
-        """Write a question."""
-        self._asked = asked
-        self.transport.write(asked.frame)
+    def send(self, pending: _PendingRequest) -> None:
+        """Write a request to stdin."""
+        self._pending = pending
+        self.transport.write(pending.frame)
 
     def outReceived(self, data: bytes) -> None:
-        """Take what the process has written: the answer to its one question, and nothing else."""
+        """Take bytes from stdout; kill the process unless they are the response to the pending request."""
         self._received += data
-        if self._asked is None or self._received not in (YES, NO):
-            if self._asked is None or not (YES.startswith(self._received) or NO.startswith(self._received)):
-                self.kill("wrote something that is no answer and was ended")
+        if self._pending is None or self._received not in (ACCEPTED, REJECTED):
+            partial = ACCEPTED.startswith(self._received) or REJECTED.startswith(self._received)
+            if self._pending is None or not partial:
+                self.kill("wrote an invalid response and was killed")
             return
-        asked, answer = self._asked, self._received == YES
-        self._asked, self._received = None, b""
-        self.backoff = MIN_BACKOFF
-        self._authority.answered(asked, answer)
-        self._authority.serve()
+        pending, accepted = self._pending, self._received == ACCEPTED
+        self._pending, self._received = None, b""
+        self.restart_delay = MIN_RESTART_DELAY
+        self._authority.respond(pending, accepted)
+        self._authority.send_queued()
 
-    def kill(self, why: str) -> None:
-        """End the process at once."""
+    def kill(self, reason: str) -> None:
+        """Kill the process."""
         self.running = False
-        self._why = self._why or why
+        self._end_reason = self._end_reason or reason
         try:
             self.transport.signalProcess("KILL")
         except ProcessExitedAlready:
             pass
 
     def processExited(self, reason: Failure) -> None:
-        """The process has ended; if it was a shell, a child of its own may still hold the pipes: let go of them."""
+        """Close the pipes. A child of a shell that has exited could hold them open."""
         self.running = False
         self.transport.loseConnection()
 
     def processEnded(self, reason: Failure) -> None:
-        """The process has ended and all that it wrote was read."""
+        """Restart: the process has exited and all its output was read."""
         status = getattr(reason.value, "exitCode", None)
-        self._start_again(self._why or (f"ended with status {status}" if status is not None else "was ended"))
+        exited = f"exited with status {status}" if status is not None else "was killed"
+        self._ended(self._end_reason or exited)
 
     def end(self) -> "Deferred[None]":
-        """End for good: by closing stdin, and by force if that is not enough."""
+        """Close stdin, kill the process after `EXIT_TIMEOUT`, do not restart it. Fires when it has ended."""
         ended: Deferred[None] = Deferred()
         if self._restart is not None and self._restart.active():
             self._restart.cancel()
         if self.transport is None or self.transport.pid is None:
             ended.callback(None)
             return ended
-        if not self._closing:
-            self._last_resort = self._reactor.callLater(TIME_TO_END, self.kill, "was ended")
+        if not self._ending:
+            self._kill_timer = self._reactor.callLater(EXIT_TIMEOUT, self.kill, "was killed")
             self.transport.closeStdin()
-        self._closing.append(ended)
-        return ended.addTimeout(2 * TIME_TO_END, self._reactor, lambda result, _: None)
+        self._ending.append(ended)
+        return ended.addTimeout(2 * EXIT_TIMEOUT, self._reactor, lambda result, _: None)
 
-    def _start_again(self, why: str) -> None:
+    def _ended(self, reason: str) -> None:
         self.running = False
-        asked, self._asked = self._asked, None
-        if self._closing:
-            if self._last_resort.active():
-                self._last_resort.cancel()
+        pending, self._pending = self._pending, None
+        if self._ending:
+            if self._kill_timer.active():
+                self._kill_timer.cancel()
         else:
-            self._restart = self._reactor.callLater(self.backoff, self.start)
-        self._authority.ended(self, asked, why)
-        self.backoff = min(2 * self.backoff, MAX_BACKOFF)
-        for ended in self._closing:
+            self._restart = self._reactor.callLater(self.restart_delay, self.start)
+        self._authority.process_ended(self, pending, reason)
+        self.restart_delay = min(2 * self.restart_delay, MAX_RESTART_DELAY)
+        for ended in self._ending:
             if not ended.called:
                 ended.callback(None)
-        self._closing.clear()
+        self._ending.clear()

@@ -1,6 +1,6 @@
-"""ejabberd's extauth protocol on a byte stream: {packet,2} frames, one answer for each question, in order.
+"""ejabberd's extauth protocol on a byte stream: {packet,2} frames, one response for each request, in order.
 
-Whatever arrives, it is answered: with yes only if an authority said so, with no in every other case.
+Every frame gets a response: accepted only if a handler returned True, otherwise rejected.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,21 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from warmside.extauth.authorities import Answer, AuthorityUnavailable, IAuthority, ask
-from warmside.extauth.frames import NO, YES
+from warmside.compat.streams import unprocessed_bytes
+from warmside.extauth.authorities import Answer, AuthorityUnavailable
+from warmside.extauth.frames import ACCEPTED, REJECTED
+from warmside.extauth.handlers import RequestHandler
 from warmside.extauth.request import ExtauthRequest, MalformedRequest
 from warmside.store.interface import StoreError
 
-ANSWER_TIME = 25.0
-"""Seconds after which a question is refused, whatever its authority is waiting for; ejabberd waits 30."""
-MAX_WAITING = 1 << 18
-"""Bytes of questions that may wait behind one that is being answered; then reading stops."""
+RESPONSE_TIMEOUT = 25.0
+"""Seconds after which a pending request is rejected; ejabberd waits 30 seconds."""
+MAX_BUFFERED = 1 << 18
+"""Bytes of requests that are buffered behind a pending one; reading stops beyond."""
 
 
 def call_later(seconds: float, call: Callable[[], object]) -> Any:
-    """The reactor's ``callLater``; the reactor is imported when it is needed, for there may be another one."""
+    """Call the reactor's ``callLater``. Importing the reactor any earlier would install the default one."""
     from twisted.internet import reactor
 
     clock: Any = reactor
@@ -35,157 +37,158 @@ def call_later(seconds: float, call: Callable[[], object]) -> Any:
 
 @implementer(IHalfCloseableProtocol)
 class ExtauthProtocol(Int16StringReceiver):
-    """Answers the questions that arrive on its transport.
+    """Responds to the requests that arrive on its transport.
 
-    :param authority: gives the authority to ask; called for each question, because what answers
-        changes when the service comes to life or fails. ``None`` answers nothing any more: the stream is
-        closed, and ejabberd asks another process.
-    :param ended: called when no more questions come; what was asked is still answered.
-    :param lost: called once, when the last answer is written or can't be.
-    :param count: is told each question (``None`` if it was malformed), and whether it got a yes.
+    :param current_handler: called for each request, because the handler changes when the service starts
+        or stops. If it returns ``None``, the stream is closed without a response, and ejabberd sends the
+        request to another process.
+    :param input_ended: called once, when no more requests come. Pending requests still get a response.
+    :param closed: called once, when the last response is written or can't be written.
+    :param count: called after each response with the request (``None`` if malformed) and True if it was
+        accepted.
     """
 
     log = Logger()
     transport: Any
     write: Callable[[bytes], None]
-    """Writes answers."""
+    """Writes responses."""
     MAX_LENGTH = 0xFFFF
 
     def __init__(
         self,
-        authority: Callable[[], IAuthority | None],
-        ended: Callable[[], None] = lambda: None,
-        lost: Callable[[], None] = lambda: None,
-        count: Callable[[ExtauthRequest | None, bool], None] = lambda question, yes: None,
+        current_handler: Callable[[], RequestHandler | None],
+        input_ended: Callable[[], None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
+        count: Callable[[ExtauthRequest | None, bool], None] = lambda request, accepted: None,
     ) -> None:
-        self._authority = authority
+        self._current_handler = current_handler
+        self._call_input_ended = input_ended
+        self._call_closed = closed
         self._count = count
-        self._question: ExtauthRequest | None = None
-        self._said: list[tuple[ExtauthRequest | None, bool]] = []
-        self._ended = ended
-        self._lost = lost
-        self._reading_stopped = False
-        self._no_more_questions = False
-        self._over = False
+        self._request: ExtauthRequest | None = None
+        self._results: list[tuple[ExtauthRequest | None, bool]] = []
+        self._reading_paused = False
+        self._input_ended = False
+        self._closed = False
 
     def connectionMade(self) -> None:
-        """Begin."""
+        """Write responses to the transport."""
         self.write = self.transport.write
 
     def stringReceived(self, string: bytes) -> None:
-        """Answer one question; while its answer is awaited, later ones wait."""
-        authority = self._authority()
-        if authority is None:
-            self._fall_silent()
+        """Respond to one request. Later requests are buffered while its response is pending."""
+        handler = self._current_handler()
+        if handler is None:
+            self._close_without_response()
             return
-        self._question = None
+        self._request = None
         try:
-            self._question = ExtauthRequest.parse(string)
-            answer = ask(authority, self._question)
+            self._request = ExtauthRequest.parse(string)
+            answer = handler.answer(self._request)
         except AuthorityUnavailable:
             answer = False
         except MalformedRequest as error:
-            self.log.warn("a malformed question was refused: {reason}", reason=str(error))
+            self.log.warn("malformed extauth request rejected: {reason}", reason=str(error))
             answer = False
         except Exception:
             self._log_failure(Failure())
             answer = False
         if isinstance(answer, Deferred):
-            self._await(answer)
+            self._wait_for(answer)
         else:
-            self._say(answer)
+            self._add_result(answer)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes in any portions; see `Int16StringReceiver`."""
+        """Take bytes, cut anywhere; see `Int16StringReceiver`."""
         super().dataReceived(data)  # type: ignore[no-untyped-call]
         self._flush()
-        if self.paused and len(self._unprocessed) > MAX_WAITING and not self._reading_stopped:
-            self._reading_stopped = True
+        if self.paused and unprocessed_bytes(self) > MAX_BUFFERED and not self._reading_paused:
+            self._reading_paused = True
             self.transport.pauseProducing()
 
     def finish(self) -> None:
-        """Read no further question; close when the last one is answered."""
+        """Read no further request, and close the stream after the last response."""
         self.transport.pauseProducing()
         self.readConnectionLost()
 
     def readConnectionLost(self) -> None:
-        """The other side asks nothing more: close when its last question is answered."""
-        self._no_more_questions_come()
+        """Close the stream after the last response: no more requests come."""
+        self._end_input()
         self._close_if_done()
 
     def writeConnectionLost(self) -> None:
-        """The other side reads no more answers, so there is nothing left to do."""
-        self._no_more_answers()
+        """Stop: the other side reads no more responses."""
+        self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The stream is closed both ways."""
-        self._no_more_answers()
+        """Stop: the stream is closed both ways."""
+        self._close()
 
-    def _fall_silent(self) -> None:
-        self._over = self.paused = True
+    def _close_without_response(self) -> None:
+        self._closed = self.paused = True
         self._flush()
         self.transport.loseConnection()
 
-    def _no_more_answers(self) -> None:
-        if not self._over:
-            self._over = True
-            self._no_more_questions_come()
-            self._lost()
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._end_input()
+            self._call_closed()
 
-    def _no_more_questions_come(self) -> None:
-        if not self._no_more_questions:
-            self._no_more_questions = True
-            self._ended()
+    def _end_input(self) -> None:
+        if not self._input_ended:
+            self._input_ended = True
+            self._call_input_ended()
 
     def _close_if_done(self) -> None:
-        if self._no_more_questions and not self.paused and not self._over:
+        if self._input_ended and not self.paused and not self._closed:
             self.transport.loseConnection()
 
-    def _await(self, answer: "Deferred[bool]") -> None:
+    def _wait_for(self, answer: "Deferred[bool]") -> None:
         answered = False
 
         def done(result: bool | Failure) -> None:
             nonlocal answered
             answered = True
             if isinstance(result, Failure):
-                if self._authority() is None:
-                    self._fall_silent()
+                if self._current_handler() is None:
+                    self._close_without_response()
                     return
                 self._log_failure(result)
                 result = False
-            self._say(result)
+            self._add_result(result)
             if self.paused:
-                self._go_on()
+                self._resume()
 
         answer.addBoth(done)
         self.paused = not answered
         if self.paused:
-            timer = call_later(ANSWER_TIME, answer.cancel)
+            timer = call_later(RESPONSE_TIMEOUT, answer.cancel)
             answer.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
     def _log_failure(self, failure: Failure) -> None:
         if failure.check(AuthorityUnavailable):
             return
         if failure.check(StoreError):
-            self.log.error("a question was refused: {reason}", reason=failure.getErrorMessage())
+            self.log.error("extauth request rejected: {reason}", reason=failure.getErrorMessage())
         else:
-            self.log.failure("a question could not be answered and was refused", failure)
+            self.log.failure("extauth request rejected, because of an unexpected error", failure)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         self.paused = False
-        if self._reading_stopped:
-            self._reading_stopped = False
+        if self._reading_paused:
+            self._reading_paused = False
             self.transport.resumeProducing()
         self.dataReceived(b"")
         self._close_if_done()
 
-    def _say(self, answer: Answer) -> None:
-        self._said.append((self._question, answer is True))
+    def _add_result(self, answer: Answer) -> None:
+        self._results.append((self._request, answer is True))
 
     def _flush(self) -> None:
-        """Write what was answered, and count it afterwards: ejabberd waits for the one and not for the other."""
-        if self._said:
-            said, self._said = self._said, []
-            self.write(b"".join(YES if yes else NO for _, yes in said))
-            for question, yes in said:
-                self._count(question, yes)
+        """Write the responses first and count them afterwards: ejabberd waits for the response only."""
+        if self._results:
+            results, self._results = self._results, []
+            self.write(b"".join(ACCEPTED if accepted else REJECTED for _, accepted in results))
+            for request, accepted in results:
+                self._count(request, accepted)

@@ -1,9 +1,9 @@
-"""``warmside relay``: carries ejabberd's questions to a running daemon, and its answers back.
+"""``warmside relay``: carries ejabberd's requests to a running daemon, and the responses back.
 
-Standard library only, and little of it: ejabberd starts several of these, and each must be there at
-once. It never ends before its stdin does. While the daemon is away a question waits for a moment and
-is then refused; a question that was under way when the daemon went away is asked again if asking
-twice does no harm, and refused if it does. Answers leave in the order of the questions, always.
+Standard library only, and little of it: ejabberd starts several relays, and each has to start fast.
+A relay runs as long as its stdin is open. While the daemon is down, requests wait for a moment and are then
+rejected. A request that was pending when the connection broke is sent again if that is safe, otherwise it is
+rejected. Responses are always in the order of the requests.
 """
 
 import os
@@ -14,74 +14,75 @@ import sys
 import time
 from collections import deque
 
-from warmside.extauth.frames import NO, REPEATABLE, YES
+from warmside.extauth.frames import ACCEPTED, REJECTED, is_repeatable, split_frames
 
-ONE_TIME = b"warmside-otp-"
-
-ANSWER_TIME = 20.0
-"""Seconds for which an answer is waited for; ejabberd waits 30."""
-PATIENCE = 5.0
-"""Seconds for which questions wait for a daemon that is away; after that they are refused at once."""
-MIN_BACKOFF, MAX_BACKOFF = 0.05, 1.0
-REMIND = 60.0
-TIME_TO_END = 0.8
-"""Seconds after stdin's end for answers that are due."""
-MAX_WAITING = 4096
-"""Questions under way; beyond, stdin is not read."""
-CHUNK = 1 << 16
+RESPONSE_TIMEOUT = 20.0
+"""Seconds for the daemon's response; ejabberd waits 30 seconds."""
+RECONNECT_TIMEOUT = 5.0
+"""Seconds for which requests wait while the daemon is down; after that they are rejected at once."""
+CONNECT_TIMEOUT = 1.0  # seconds
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 0.05, 1.0
+"""Seconds between attempts to connect. Doubled with each failure."""
+REMIND_INTERVAL = 60.0
+"""Seconds between log messages about an outage."""
+EXIT_TIMEOUT = 0.8
+"""Seconds after the end of stdin for pending responses."""
+MAX_PENDING = 4096
+"""Pending requests; stdin is not read beyond."""
+MAX_READ = 1 << 16  # bytes at a time
 
 
 def run(arguments: "list[str]") -> int:
     """Run the relay until stdin ends.
 
-    :param arguments: what followed ``warmside relay``.
-    :returns: the exit status.
+    :param arguments: command line after ``warmside relay``.
+    :returns: exit status.
     """
     where = arguments[0] if len(arguments) == 1 and not arguments[0].startswith("-") else None
+    address = None if where is None else _parse_address(where)
     fault = ""
     if where is None:
         fault = "its command line is wrong: give one SOCKET, such as /run/warmside/extauth.sock"
-    elif _address(where) is None:
+    elif address is None:
         fault = f"{where} is neither the path of a socket nor tcp:PORT"
     if fault and not is_pipe(0):
         print(f"warmside relay: {fault}", file=sys.stderr)
         return 2
-    Relay(0, 1, None if fault else _address(where or ""), fault or str(where)).run()
+    Relay(0, 1, address, fault or str(where)).run()
     return 2 if fault else 0
 
 
 class Relay:
     """Carries frames between two file descriptors and a daemon's socket.
 
-    :param questions: read from; ``answers``: written to.
-    :param address: the daemon's; ``None`` refuses everything.
-    :param name: what to call it in the log.
+    :param stdin: file descriptor of ejabberd's requests.
+    :param stdout: file descriptor for the responses.
+    :param address: family and address of the daemon's socket; ``None`` to reject every request.
+    :param name: name in log messages.
     """
 
-    def __init__(self, questions: int, answers: int, address: "tuple[int, object] | None", name: str) -> None:
-        self._questions = questions
-        self._answers = answers
+    def __init__(self, stdin: int, stdout: int, address: "tuple[int, object] | None", name: str) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
         self._address = address
         self._name = name
         self._socket: socket.socket | None = None
-        self._ended_at: float | None = None
-        self._asked: deque[tuple[bytes | None, float]] = deque()
-        """The questions that are not answered, in order, and when they came; ``None`` if it is to be refused."""
-        self._partial = b""
-        self._received = b""
-        self._to_send = b""
-        self._to_answer = b""
-        self._away_since = time.monotonic()
+        self._stdin_ended_at: float | None = None
+        self._pending: deque[tuple[bytes | None, float]] = deque()
+        """Frames of pending requests, in order, and the time of arrival. The frame is ``None`` if rejected."""
+        self._partial_request = self._partial_response = b""
+        self._to_daemon = self._to_ejabberd = b""
+        self._down_since = time.monotonic()
         self._next_attempt = 0.0
-        self._backoff = MIN_BACKOFF
-        self._said_at: float | None = None
+        self._retry_delay = MIN_RETRY_DELAY
+        self._logged_at: float | None = None
         self._poll = select.poll()
-        self._watched: dict[int, int] = {}
+        self._polled: dict[int, int] = {}
 
     def run(self) -> None:
-        """Carry on until stdin has ended and what is due is answered, or nobody reads answers any more."""
-        os.set_blocking(self._questions, False)
-        os.set_blocking(self._answers, False)
+        """Run until stdin has ended and no response is pending, or until stdout is closed."""
+        os.set_blocking(self._stdin, False)
+        os.set_blocking(self._stdout, False)
         try:
             while not self._done():
                 self._turn()
@@ -89,77 +90,70 @@ class Relay:
             pass
 
     def _done(self) -> bool:
-        if self._ended_at is None:
+        if self._stdin_ended_at is None:
             return False
-        return not (self._asked or self._to_answer) or time.monotonic() > self._ended_at + TIME_TO_END
+        return not (self._pending or self._to_ejabberd) or time.monotonic() > self._stdin_ended_at + EXIT_TIMEOUT
 
     def _turn(self) -> None:
         now = time.monotonic()
         if self._socket is None and self._address is not None and now >= self._next_attempt:
             self._connect(now)
-        self._refuse_late(now)
-        reading = self._ended_at is None and len(self._asked) < MAX_WAITING
-        self._watch(self._questions, select.POLLIN if reading else 0)
-        self._watch(self._answers, select.POLLOUT if self._to_answer else 0)
+        self._reject_late(now)
+        reading = self._stdin_ended_at is None and len(self._pending) < MAX_PENDING
+        self._register(self._stdin, select.POLLIN if reading else 0)
+        self._register(self._stdout, select.POLLOUT if self._to_ejabberd else 0)
         if self._socket is not None:
-            self._watch(self._socket.fileno(), select.POLLIN | (select.POLLOUT if self._to_send else 0))
-        for fd, events in self._poll.poll(self._wait(now)):
-            if fd == self._questions:
-                self._read_questions()
-            elif fd == self._answers:
-                self._write_answers()
+            self._register(self._socket.fileno(), select.POLLIN | (select.POLLOUT if self._to_daemon else 0))
+        for fd, events in self._poll.poll(self._poll_timeout(now)):
+            if fd == self._stdin:
+                self._read_requests()
+            elif fd == self._stdout:
+                self._write_responses()
             elif self._socket is not None:
                 self._exchange(events)
 
-    def _watch(self, fd: int, events: int) -> None:
-        if self._watched.get(fd, 0) != events:
-            self._watched[fd] = events
+    def _register(self, fd: int, events: int) -> None:
+        if self._polled.get(fd, 0) != events:
+            self._polled[fd] = events
             if events:
                 self._poll.register(fd, events)
             else:
                 self._poll.unregister(fd)
 
-    def _wait(self, now: float) -> float:
-        """Milliseconds until something has to be done though nothing arrives."""
-        moment = now + 60
+    def _poll_timeout(self, now: float) -> float:
+        """Return the milliseconds until a timeout or the next attempt to connect."""
+        due = now + 60
         if self._socket is None and self._address is not None:
-            moment = min(moment, self._next_attempt)
-        if self._asked:
-            moment = min(moment, self._deadline())
-        if self._ended_at is not None:
-            moment = min(moment, self._ended_at + TIME_TO_END)
-        return max(1.0, (moment - now) * 1000)
+            due = min(due, self._next_attempt)
+        if self._pending:
+            due = min(due, self._deadline())
+        if self._stdin_ended_at is not None:
+            due = min(due, self._stdin_ended_at + EXIT_TIMEOUT)
+        return max(1.0, (due - now) * 1000)
 
-    def _read_questions(self) -> None:
+    def _read_requests(self) -> None:
         try:
-            data = os.read(self._questions, CHUNK)
+            data = os.read(self._stdin, MAX_READ)
         except BlockingIOError:
             return
-        if not data:
-            self._ended_at = time.monotonic()
-            return
         now = time.monotonic()
-        buffer = self._partial + data if self._partial else data
-        start, length = 0, len(buffer)
-        asked = self._asked
-        while start + 2 <= length:
-            end = start + 2 + (buffer[start] << 8 | buffer[start + 1])
-            if end > length:
-                break
-            asked.append((buffer[start:end], now))
-            start = end
-        self._partial = buffer[start:]
+        if not data:
+            self._stdin_ended_at = now
+            return
+        buffer = self._partial_request + data
+        frames, self._partial_request = split_frames(buffer)
+        self._pending.extend([(frame, now) for frame in frames])
         if self._socket is not None:
-            self._to_send += buffer[:start]
+            self._to_daemon += buffer[: len(buffer) - len(self._partial_request)]
             self._send()
         else:
-            self._refuse_late(now)
+            self._reject_late(now)
 
     def _exchange(self, events: int) -> None:
         assert self._socket is not None
         if events & ~select.POLLOUT:
             try:
-                data = self._socket.recv(CHUNK)
+                data = self._socket.recv(MAX_READ)
             except BlockingIOError:
                 data = None
             except OSError:
@@ -167,132 +161,124 @@ class Relay:
             if data == b"":
                 self._disconnect("the daemon closed the connection")
                 return
-            if data and not self._take_answers(data):
-                self._disconnect("the daemon sent something that is no answer")
+            if data and not self._take_responses(data):
+                self._disconnect("the daemon sent an invalid response")
                 return
         if events & select.POLLOUT:
             self._send()
 
-    def _take_answers(self, data: bytes) -> bool:
-        """Pass answers on, each in the place of its question; whether all were answers."""
-        buffer = self._received + data if self._received else data
+    def _take_responses(self, data: bytes) -> bool:
+        """Pass responses on in the order of the requests. Return True if all of them are valid."""
+        buffer = self._partial_response + data
         whole = len(buffer) & ~3
         for at in range(0, whole, 4):
-            answer = buffer[at : at + 4]
-            if answer not in (YES, NO) or not self._asked:
+            response = buffer[at : at + 4]
+            if response not in (ACCEPTED, REJECTED) or not self._pending:
                 return False
-            self._asked.popleft()
-            self._to_answer += answer
-            self._flush_refused()
-        self._received = buffer[whole:]
-        self._backoff = MIN_BACKOFF
-        self._write_answers()
+            self._respond(response)
+        self._partial_response = buffer[whole:]
+        self._retry_delay = MIN_RETRY_DELAY
+        self._write_responses()
         return True
 
-    def _flush_refused(self) -> None:
-        while self._asked and self._asked[0][0] is None:
-            self._asked.popleft()
-            self._to_answer += NO
+    def _respond(self, response: bytes) -> None:
+        """Respond to the first pending request, and to rejected ones behind it."""
+        self._pending.popleft()
+        self._to_ejabberd += response
+        while self._pending and self._pending[0][0] is None:
+            self._pending.popleft()
+            self._to_ejabberd += REJECTED
 
-    def _write_answers(self) -> None:
+    def _write_responses(self) -> None:
         try:
-            written = os.write(self._answers, self._to_answer)
+            written = os.write(self._stdout, self._to_ejabberd)
         except BlockingIOError:
             return
-        self._to_answer = self._to_answer[written:]
+        self._to_ejabberd = self._to_ejabberd[written:]
 
     def _send(self) -> None:
         assert self._socket is not None
         try:
-            sent = self._socket.send(self._to_send)
+            sent = self._socket.send(self._to_daemon)
         except BlockingIOError:
             return
         except OSError:
             self._disconnect("the daemon closed the connection")
             return
-        self._to_send = self._to_send[sent:]
+        self._to_daemon = self._to_daemon[sent:]
 
     def _connect(self, now: float) -> None:
         assert self._address is not None
         family, address = self._address
         connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(1)
+            connection.settimeout(CONNECT_TIMEOUT)
             connection.connect(address)  # type: ignore[arg-type]
             connection.setblocking(False)
         except OSError as error:
             connection.close()
-            self._next_attempt = now + self._backoff
-            self._backoff = min(2 * self._backoff, MAX_BACKOFF)
-            self._say(now, f"no connection: {error.strerror or error}")
+            self._retry_later(now, f"no connection: {error.strerror or error}")
             return
         if family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._said_at is not None:
-            _log(f"{self._name}: connected")
-        self._said_at = None
+        if self._logged_at is not None:
+            _write_log(f"{self._name}: connected")
+        self._logged_at = None
         self._socket = connection
-        self._to_send = b"".join(question for question, _ in self._asked if question is not None)
-        if self._to_send:
+        self._to_daemon = b"".join(frame for frame, _ in self._pending if frame is not None)
+        if self._to_daemon:
             self._send()
 
-    def _disconnect(self, why: str) -> None:
-        """What was under way is asked again, or refused where asking twice is not safe."""
+    def _disconnect(self, reason: str) -> None:
+        """Close the connection. Pending requests are sent again later, or rejected where that is not safe."""
         if self._socket is not None:
-            self._watch(self._socket.fileno(), 0)
+            self._register(self._socket.fileno(), 0)
             self._socket.close()
-        now = time.monotonic()
         self._socket = None
-        self._received = self._to_send = b""
-        self._away_since = now
-        self._next_attempt = now + self._backoff
-        self._backoff = min(2 * self._backoff, MAX_BACKOFF)
-        self._asked = deque((question if _may_repeat(question) else None, came) for question, came in self._asked)
-        self._flush_refused()
-        self._write_answers()
-        self._say(now, why)
+        self._partial_response = self._to_daemon = b""
+        self._down_since = time.monotonic()
+        self._pending = deque((frame if frame and is_repeatable(frame) else None, at) for frame, at in self._pending)
+        if self._pending and self._pending[0][0] is None:
+            self._respond(REJECTED)
+        self._write_responses()
+        self._retry_later(self._down_since, reason)
+
+    def _retry_later(self, now: float, reason: str) -> None:
+        self._next_attempt = now + self._retry_delay
+        self._retry_delay = min(2 * self._retry_delay, MAX_RETRY_DELAY)
+        self._log_outage(now, reason)
 
     def _deadline(self) -> float:
-        """When the first question is refused."""
-        came = self._asked[0][1]
+        """Return the time at which the first pending request is rejected."""
+        arrived = self._pending[0][1]
         if self._address is None:
-            return came
+            return arrived
         if self._socket is None:
-            return min(came + ANSWER_TIME, max(came, self._away_since + PATIENCE))
-        return came + ANSWER_TIME
+            return min(arrived + RESPONSE_TIMEOUT, max(arrived, self._down_since + RECONNECT_TIMEOUT))
+        return arrived + RESPONSE_TIMEOUT
 
-    def _refuse_late(self, now: float) -> None:
-        if not self._asked or now < self._deadline():
+    def _reject_late(self, now: float) -> None:
+        if not self._pending or now < self._deadline():
             return
         if self._socket is not None:
-            # Its answer may come yet, and would be taken for that of the next question.
-            self._asked[0] = (None, self._asked[0][1])
-            self._disconnect(f"the daemon did not answer within {ANSWER_TIME:g} seconds")
+            # A late response would be taken for that of the next request.
+            self._pending[0] = (None, self._pending[0][1])
+            self._disconnect(f"the daemon did not respond within {RESPONSE_TIMEOUT:g} seconds")
             return
         if self._address is None:
-            self._say(now, "every question is refused")
-        while self._asked and now >= self._deadline():
-            self._asked.popleft()
-            self._to_answer += NO
-            self._flush_refused()
-        self._write_answers()
+            self._log_outage(now, "rejecting all extauth requests")
+        while self._pending and now >= self._deadline():
+            self._respond(REJECTED)
+        self._write_responses()
 
-    def _say(self, now: float, what: str) -> None:
-        if self._said_at is None or now - self._said_at >= REMIND:
-            self._said_at = now
-            _log(f"{self._name}: {what}")
+    def _log_outage(self, now: float, reason: str) -> None:
+        if self._logged_at is None or now - self._logged_at >= REMIND_INTERVAL:
+            self._logged_at = now
+            _write_log(f"{self._name}: {reason}")
 
 
-def _may_repeat(frame: "bytes | None") -> bool:
-    if frame is None:
-        return False
-    operation, *fields = frame[2:].split(b":", 3)
-    one_time = len(fields) == 3 and fields[2].startswith(ONE_TIME)
-    return bool(fields) and operation.decode("latin-1") in REPEATABLE and not one_time
-
-
-def _address(where: str) -> "tuple[int, object] | None":
-    """The family and address of a socket: a path, or what ``extauth.listen`` says of it."""
+def _parse_address(where: str) -> "tuple[int, object] | None":
+    """Return the family and address of a socket, given as a path or as in ``extauth.listen``; else ``None``."""
     kind, _, rest = where.partition(":")
     if kind == "tcp":
         port = rest.partition(":")[0]
@@ -302,12 +288,12 @@ def _address(where: str) -> "tuple[int, object] | None":
 
 
 def is_pipe(fd: int) -> bool:
-    """Whether another program is at the other end of a file descriptor."""
+    """Return True if another program is at the other end of a file descriptor."""
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _log(text: str) -> None:
+def _write_log(text: str) -> None:
     try:
         os.write(2, f"warmside relay: {text}\n".encode("utf-8", "replace"))
     except OSError:

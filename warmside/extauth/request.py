@@ -1,26 +1,31 @@
-"""What ejabberd asks: the payload of a frame, as in ejabberd's developer guide, "External Authentication".
+"""An extauth request: the payload of a frame from ejabberd.
 
-A payload is ``OPERATION:USER:HOST`` and for some operations ``:PASSWORD``, which may hold colons.
+The format is in ejabberd's developer guide, "External Authentication": ``OPERATION:USER:HOST``, for some
+operations followed by ``:PASSWORD``. A password may hold colons.
 """
 
 from dataclasses import dataclass, field
 
-from warmside.otp import has_prefix
+from warmside.otp import PREFIX
+
+ONE_TIME_PREFIX = PREFIX.encode()
 
 WITH_SECRET = frozenset({"auth", "setpass", "tryregister", "removeuser3", "certauth"})
+"""Operations that carry a password or a certificate."""
 WITHOUT_SECRET = frozenset({"isuser", "removeuser"})
 
 
 class MalformedRequest(ValueError):
-    """A frame is not a question. The message holds nothing of the frame."""
+    """The payload of a frame is no request. The message holds no part of the payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtauthRequest:
-    """One question.
+    """One request.
 
-    ``user`` and ``host`` come prepared from ejabberd; ``secret`` is the password (or certificate),
-    in bytes because nothing guarantees UTF-8, and empty for operations without one.
+    :param operation: from `WITH_SECRET` or `WITHOUT_SECRET`.
+    :param user: local part of the JID, prepared by ejabberd; so is ``host``.
+    :param secret: password or certificate. Bytes, because it may be no UTF-8; empty without a secret.
     """
 
     operation: str
@@ -29,28 +34,43 @@ class ExtauthRequest:
     secret: bytes = field(default=b"", repr=False)
 
     @property
-    def about_one_time(self) -> bool:
-        """Whether it asks to redeem a one-time password."""
-        return self.operation == "auth" and has_prefix(self.secret)
+    def bare_jid(self) -> str:
+        """Bare JID of the user."""
+        return f"{self.user}@{self.host}"
+
+    @property
+    def has_secret(self) -> bool:
+        """True if the operation carries a password or a certificate."""
+        return self.operation in WITH_SECRET
+
+    @property
+    def has_one_time_prefix(self) -> bool:
+        """True if the secret has the prefix of one-time passwords."""
+        return self.secret.startswith(ONE_TIME_PREFIX)
+
+    @property
+    def redeems(self) -> bool:
+        """True if the request asks to redeem a one-time password."""
+        return self.operation == "auth" and self.has_one_time_prefix
 
     @classmethod
     def parse(cls, payload: bytes) -> "ExtauthRequest":
-        """Read a frame's payload.
+        """Parse a frame's payload.
 
-        :raises MalformedRequest: it is none of the protocol's operations, or not well formed.
+        :raises MalformedRequest: the operation is unknown or a field is missing, empty or not UTF-8.
         """
         name, *rest = payload.split(b":", 3)
         operation = name.decode("latin-1")
         if operation in WITH_SECRET:
             if len(rest) != 3:
-                raise MalformedRequest("fields are missing")
+                raise MalformedRequest("a field is missing: expected OPERATION:USER:HOST:PASSWORD")
             secret = rest.pop()
         elif operation in WITHOUT_SECRET:
             if len(rest) != 2:
-                raise MalformedRequest("it has too few or too many fields")
+                raise MalformedRequest("wrong number of fields: expected OPERATION:USER:HOST")
             secret = b""
         else:
-            raise MalformedRequest("there is no such operation")
+            raise MalformedRequest("unknown operation")
         try:
             user, host = rest[0].decode(), rest[1].decode()
         except UnicodeDecodeError:
@@ -58,3 +78,8 @@ class ExtauthRequest:
         if not user or not host:
             raise MalformedRequest("user or host is empty")
         return cls(operation, user, host, secret)
+
+    def to_payload(self) -> bytes:
+        """Return the payload that `parse` reads."""
+        fields = [self.operation.encode(), self.user.encode(), self.host.encode()]
+        return b":".join([*fields, self.secret] if self.has_secret else fields)

@@ -1,4 +1,4 @@
-"""The daemon's side of the relays: the extauth protocol on a socket."""
+"""The daemon's extauth socket, to which relays connect."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.extauth.authorities import IAuthority, ReadOnlyAuthority
+from warmside.extauth.handlers import ReadOnlyAuthority, RequestHandler
 from warmside.extauth.immediate import ImmediateWriter
 from warmside.extauth.protocol import ExtauthProtocol
 from warmside.extauth.request import ExtauthRequest
@@ -16,13 +16,13 @@ MAX_PEERS = 256
 
 
 class ExtauthFactory(Factory):
-    """Answers whoever connects.
+    """Makes a protocol for each peer, usually a relay.
 
-    :param authority: who answers.
-    :param only_asking: answer ``auth`` and ``isuser`` alone, as on a TCP port that any user of this
-        machine can connect to.
+    :param handler: answers the requests.
+    :param read_only: True to answer only ``auth`` and ``isuser``, as on a TCP port, to which any local user
+        can connect.
     :param count: see `ExtauthProtocol`.
-    :param changed: called when a peer connects or goes: it may be that ejabberd starts anew.
+    :param peers_changed: called when a peer connects or disconnects: ejabberd may have restarted.
     """
 
     log = Logger()
@@ -30,36 +30,38 @@ class ExtauthFactory(Factory):
 
     def __init__(
         self,
-        authority: IAuthority,
+        handler: RequestHandler,
         *,
-        only_asking: bool,
+        read_only: bool,
         count: Callable[[ExtauthRequest | None, bool], None],
-        changed: Callable[[], None],
+        peers_changed: Callable[[], None],
     ) -> None:
-        self._authority: IAuthority | None = ReadOnlyAuthority(authority) if only_asking else authority
+        self._handler: RequestHandler | None = ReadOnlyAuthority(handler) if read_only else handler
         self._count = count
-        self._changed = changed
+        self._peers_changed = peers_changed
         self._peers: set[ExtauthProtocol] = set()
 
     def buildProtocol(self, addr: "IAddress | None") -> ExtauthProtocol | None:
-        """A protocol for a new peer; none when there are too many."""
+        """Return a protocol for a new peer; ``None``, which closes the connection, beyond `MAX_PEERS`."""
         if len(self._peers) >= MAX_PEERS:
-            self.log.error("too many connections for extauth: one more was closed")
+            self.log.error(
+                "extauth connection closed: {number} peers are connected already, the maximum", number=MAX_PEERS
+            )
             return None
-        protocol = _Peer(lambda: self._authority, count=self._count)
+        protocol = _Peer(lambda: self._handler, count=self._count)
         protocol.factory = self
         self._peers.add(protocol)
-        self._changed()
+        self._peers_changed()
         return protocol
 
-    def gone(self, peer: ExtauthProtocol) -> None:
-        """A peer has closed its connection."""
+    def disconnected(self, peer: ExtauthProtocol) -> None:
+        """Forget a peer whose connection is closed."""
         self._peers.discard(peer)
-        self._changed()
+        self._peers_changed()
 
     def finish(self) -> None:
-        """Close, and leave what is not answered to whoever listens here next: a relay asks again."""
-        self._authority = None
+        """Close all connections. A relay sends its pending requests again to the next process that listens."""
+        self._handler = None
         for peer in list(self._peers):
             peer.finish()
 
@@ -71,5 +73,5 @@ class _Peer(ExtauthProtocol):
         self.write = ImmediateWriter(self.transport).write
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.factory.gone(self)
+        self.factory.disconnected(self)
         super().connectionLost(reason)

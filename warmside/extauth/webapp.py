@@ -1,4 +1,4 @@
-"""The web application answers for ordinary passwords, over HTTP."""
+"""``extauth.url``: a web application that answers for ordinary passwords over HTTP."""
 
 import json
 import re
@@ -11,133 +11,146 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IAgent, IResponse
 
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
-from warmside.extauth.authorities import Answer, AuthorityUnavailable, ForwardingAuthority
+from warmside.extauth.authorities import Answer, AuthorityUnavailable
+from warmside.extauth.request import ExtauthRequest
 
 JSON = "application/json"
-DEADLINE = 10.0
-"""Seconds for a question; ejabberd waits 30."""
+RESPONSE_TIMEOUT = 10.0
+"""Seconds for a request; ejabberd waits 30 seconds."""
 CONNECT_TIMEOUT = 5.0
-MAX_ANSWER = 64 * 1024
-MAX_KEPT = 16
-"""Connections that are kept."""
-FAILURES_IN_A_ROW = 3
-"""After so many the application counts as down, and is not asked for a while."""
-PAUSE = 5.0
-"""Seconds for which an application that is down is not asked."""
-REMIND = 60.0
+"""Seconds."""
+MAX_RESPONSE = 64 * 1024
+"""Bytes of a response body."""
+MAX_IDLE_CONNECTIONS = 16
+MAX_FAILURES = 3
+"""Consecutive failures after which no request is sent for `PAUSE_INTERVAL`."""
+PAUSE_INTERVAL = 5.0
+"""Seconds."""
+REMIND_INTERVAL = 60.0
+"""Seconds between log messages about an outage."""
 MAX_SECRET = 4096
+"""Bytes of the secret file."""
 SECRET = re.compile(r"[!-~]{8,}")
 
 
-class _NoAnswer(Exception):
-    """The application gave no answer that can be used. The message holds nothing that it sent."""
+class _InvalidResponse(Exception):
+    """The application sent no usable response. The message holds nothing that it sent."""
 
 
-class WebAppAuthority(ForwardingAuthority):
-    """Asks an address with ``{"operation", "user", "host", "password"}``; it answers ``{"result": true|false}``.
+class WebAppAuthority:
+    """Sends ``{"operation", "user", "host", "password"}`` to a URL and reads ``{"result": true|false}``.
 
-    :param url: where to POST to.
-    :param secret: is sent as ``Authorization: Bearer``; ``None`` sends none.
+    :param url: receives the POST requests.
+    :param secret: sent as ``Authorization: Bearer``; ``None`` sends none.
+    :param agent: sends the requests; by default one with persistent connections.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, url: str, secret: ReloadingFile[str] | None) -> None:
+    def __init__(self, reactor: Any, url: str, secret: ReloadingFile[str] | None, agent: IAgent | None = None) -> None:
         self._reactor = reactor
         self._url = url
         self._secret = secret
         self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = MAX_KEPT
-        self._agent = Agent(reactor, pool=self._pool, connectTimeout=CONNECT_TIMEOUT)
+        self._pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
+        self._agent = agent or Agent(reactor, pool=self._pool, connectTimeout=CONNECT_TIMEOUT)
         self._failures = 0
-        self._not_before = 0.0
-        self._said_at: float | None = None
+        self._paused_until = 0.0
+        self._logged_at: float | None = None
+
+    def answer(self, request: ExtauthRequest) -> Answer:
+        """Return the application's result.
+
+        A certificate is sent as the password. Operations without a secret send an empty password.
+
+        :raises AuthorityUnavailable: the application is down and no request is sent for a while.
+        """
+        try:
+            password = request.secret.decode()
+        except UnicodeDecodeError:
+            return False  # can't be sent as JSON, and a web application's passwords are text
+        if self._reactor.seconds() < self._paused_until:
+            raise AuthorityUnavailable
+        fields = {"operation": request.operation, "user": request.user, "host": request.host, "password": password}
+        result = Deferred.fromCoroutine(self._post(fields))
+        result.addTimeout(RESPONSE_TIMEOUT, self._reactor, lambda *_: self._time_out())
+        return result.addCallbacks(self._succeeded, lambda failure: self._failed(failure.value))
 
     def close(self) -> "Deferred[None]":
-        """Close the kept connections."""
+        """Close the persistent connections."""
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
-    def forward(self, operation: str, user: str, host: str, secret: bytes | None) -> Answer:
-        """What the application says; a certificate is sent as the password, and none as an empty one."""
-        try:
-            password = (secret or b"").decode()
-        except UnicodeDecodeError:
-            return False  # JSON has no room for it, and nobody's password is like this
-        if self._reactor.seconds() < self._not_before:
-            raise AuthorityUnavailable
-        question = {"operation": operation, "user": user, "host": host, "password": password}
-        asked = Deferred.fromCoroutine(self._post(question))
-        asked.addTimeout(DEADLINE, self._reactor, lambda *_: self._timed_out())
-        return asked.addCallbacks(self._answered, lambda failure: self._failed(failure.value))
-
-    async def _post(self, question: dict[str, str]) -> bool:
+    async def _post(self, fields: dict[str, str]) -> bool:
         headers = Headers({"Content-Type": [JSON], "Accept": [JSON], "User-Agent": ["warmside"]})
         if self._secret is not None:
             headers.setRawHeaders("Authorization", [f"Bearer {self._secret.content}"])
-        # A client for each request: cookies of one answer must not go along with another's question.
+        # A new client for each request: a cookie must not reach another user's request.
         client = HTTPClient(self._agent)
         response = await client.post(
-            self._url, data=json.dumps(question).encode(), headers=headers, allow_redirects=False, unbuffered=True
+            self._url, data=json.dumps(fields).encode(), headers=headers, allow_redirects=False, unbuffered=True
         )
         body = await _read(response)
         if response.code != 200:
-            raise _NoAnswer(f"it answered with status {response.code}")
+            raise _InvalidResponse(f"the response has status {response.code}, expected 200")
         try:
             result = json.loads(body)["result"]
         except (ValueError, KeyError, TypeError, RecursionError):
             result = None
         if not isinstance(result, bool):
-            raise _NoAnswer('it did not answer {"result": true|false}')
+            raise _InvalidResponse('the response is not {"result": true|false}')
         return result
 
-    def _answered(self, result: bool) -> bool:
-        if self._said_at is not None:
-            self.log.info("extauth.url answers again")
-        self._failures, self._said_at = 0, None
+    def _succeeded(self, result: bool) -> bool:
+        if self._logged_at is not None:
+            self.log.info("extauth.url responds again")
+        self._failures, self._logged_at = 0, None
         return result
 
-    def _timed_out(self) -> None:
-        raise _NoAnswer(f"it did not answer within {DEADLINE:g} seconds")
+    def _time_out(self) -> None:
+        raise _InvalidResponse(f"no response within {RESPONSE_TIMEOUT:g} seconds")
 
     def _failed(self, error: BaseException) -> bool:
         now = self._reactor.seconds()
         self._failures += 1
-        if self._failures >= FAILURES_IN_A_ROW:
-            self._not_before = now + PAUSE
-        if self._said_at is None or now - self._said_at >= REMIND:
-            self._said_at = now
-            reason = str(error) if isinstance(error, _NoAnswer) else type(error).__name__
-            self.log.error("extauth.url gives no answer, questions to it are refused: {reason}", reason=reason)
+        if self._failures >= MAX_FAILURES:
+            self._paused_until = now + PAUSE_INTERVAL
+        if self._logged_at is None or now - self._logged_at >= REMIND_INTERVAL:
+            self._logged_at = now
+            reason = str(error) if isinstance(error, _InvalidResponse) else type(error).__name__
+            self.log.error("extauth.url failed, rejecting requests for ordinary passwords: {reason}", reason=reason)
         raise AuthorityUnavailable from None
 
 
 def read_secret(path: Path) -> str:
-    """The secret in a file: its one line.
+    """Return the secret in a file: its only line.
 
-    :raises FileRefused: it can't be read, others may write to it, or it is no line of printable ASCII.
+    :raises FileRefused: the file can't be read, others can write to it, or it is not a secret.
     """
     text = read_guarded(path, MAX_SECRET).strip()
     if not SECRET.fullmatch(text):
-        raise FileRefused("it is not one line of at least 8 printable ASCII characters")
+        raise FileRefused("expected one line of at least 8 printable ASCII characters without a space")
     return text
 
 
 async def _read(response: IResponse) -> bytes:
-    """A response's body; more than the maximum is no answer."""
+    """Return a response's body.
+
+    :raises _InvalidResponse: it is longer than `MAX_RESPONSE`.
+    """
     parts: list[bytes] = []
     size = 0
 
     def take(data: bytes) -> None:
         nonlocal size
         size += len(data)
-        if size <= MAX_ANSWER:
+        if size <= MAX_RESPONSE:
             parts.append(data)
 
     await collect(response, take)
-    if size > MAX_ANSWER:
-        raise _NoAnswer("its answer is far too long")
+    if size > MAX_RESPONSE:
+        raise _InvalidResponse(f"the response is longer than {MAX_RESPONSE} bytes")
     return b"".join(parts)

@@ -103,7 +103,7 @@ class Metrics:
         :param request: ``None`` if it was malformed.
         """
         self._answers[request.operation if request else "", accepted].inc()
-        if request and request.about_one_time:
+        if request and request.redeems:
             self._passwords["redeemed" if accepted else "refused"].inc()
 
     def connections(self, change: int) -> None:
