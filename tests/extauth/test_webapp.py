@@ -129,7 +129,7 @@ class Applications(TestCase):
             await later(authority.isuser("juliet", HOST))
         sent = [headers.getRawHeaders("Authorization")[0] for headers in self.application.headers]
         self.assertEqual(sent, ["Bearer first-secret", "Bearer second-secret", "Bearer second-secret"])
-        self.assertTrue(any("old content stays" in line for line in logged))
+        self.assertTrue(any("previous content is still used" in line for line in logged))
         self.assertFalse(any("second-secret" in line for line in logged))
 
     def test_a_secret_that_others_can_write_or_that_is_none_is_refused(self) -> None:

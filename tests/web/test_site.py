@@ -210,6 +210,12 @@ def test_at_the_end_a_request_that_is_half_there_is_waited_for(connection: Conne
     assert not connection.channel.awaited
 
 
+def test_stop_leaves_a_connection_alone_whose_last_response_is_being_written(connection: Connection) -> None:
+    connection.send(post(b"Connection: close\r\n"))
+    assert connection.channel.busy and connection.transport.disconnecting
+    connection.site.stop()
+
+
 def test_there_is_a_most_of_connections(connection: Connection) -> None:
     for _ in range(MAX_CONNECTIONS - 1):
         connection.open()

@@ -102,7 +102,9 @@ class BoundedChannel(HTTPChannel):
     def end(self) -> None:
         """Read no request after the one that is being answered; close at once if none is to be expected."""
         if self.busy:
-            self._end_with(self.requests[0])
+            # A connection that is not kept has no request any more while its last response is written.
+            for request in self.requests[:1]:
+                self._end_with(request)
         elif not self.awaited and not self.refused:
             self.loseConnection()  # type: ignore[no-untyped-call]
 
