@@ -17,7 +17,7 @@ from warmside import compat
 reactor: Any = installed_reactor
 
 
-class Counting(Factory[Protocol]):
+class Counting(Factory[Any]):
     """Count connections."""
 
     protocol = Protocol
@@ -41,7 +41,8 @@ class Ports(TestCase):
             sock.listen()
             sock.setblocking(False)
             path.chmod(0o600)
-            port: Any = compat.adopt_unix_port(reactor, sock.fileno(), Counting())
+            factory: Any = Counting()
+            port: Any = compat.adopt_unix_port(reactor, sock.fileno(), factory)
             self.assertEqual(path.stat().st_mode & 0o777, 0o600, "Twisted's unix.Port._bindPath does not keep the mode")
             await port.stopListening()
             self.assertTrue(path.exists(), "Twisted's unix.Port._bindPath does not keep the path")

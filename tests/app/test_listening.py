@@ -187,4 +187,4 @@ def test_open_names_the_reason(description: str, reason: str, monkeypatch: pytes
 
 def test_the_reason_of_an_error_of_twisted_is_that_of_the_system() -> None:
     assert reason_of(CannotListenError("x", 1, OSError(13, "Permission denied"))) == "Permission denied"
-    assert reason_of(CannotListenError("x", 1, "Cannot acquire lock")) == "Cannot acquire lock"  # type: ignore[arg-type]
+    assert reason_of(CannotListenError("x", 1, "Cannot acquire lock")) == "Cannot acquire lock"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import signal
 import struct
 import sys
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.app.configuration import folder_for
 from tests.support import logging, now
-from warmside.app import program
+from warmside.app import logs, program
 from warmside.app.program import (
     CLOSE_TIMEOUT,
     EXIT_TIMEOUT,
@@ -98,13 +100,15 @@ class Programs(TestCase):
         self.patch(sys, "__stderr__", self.stderr)
         self.addCleanup(signal.signal, signal.SIGHUP, signal.getsignal(signal.SIGHUP))
         self.folder = folder_for(self)
-        self.reactor: Any = MemoryReactorClock()
-        self.reactor.callFromThread = lambda call: call()
+        reactor: Any = MemoryReactorClock()
+        reactor.callFromThread = lambda call: call()
+        self.reactor = reactor
 
     def run_program(self, usage_error: str | None = None) -> int:
         """Run the program with pipes until its `reactor.run` returns, which is at once."""
         requests, self.requests = os.pipe()
         self.responses, responses = os.pipe()
+        os.set_blocking(self.responses, False)
         for fd in (self.requests, self.responses):
             self.addCleanup(_close, fd)
         self.addCleanup(self.reactor.removeAll)
@@ -113,7 +117,7 @@ class Programs(TestCase):
 
     def made(self, streams: Streams, usage_error: str | None = None) -> ExtauthProgram:
         # The log goes to stderr until the configuration is read, and stderr needs a descriptor then.
-        self.patch(program.logs, "observer", lambda settings: lambda event: None)
+        self.patch(logs, "observer", lambda settings: lambda event: None)
         return ExtauthProgram(self.reactor, self.folder.toml, streams, usage_error=usage_error)
 
     def ask(self, payload: bytes = b"isuser:juliet:example.org") -> bytes:
@@ -124,10 +128,10 @@ class Programs(TestCase):
 
     def read(self) -> None:
         """Let the reactor read."""
-        for reader in list(self.reactor.getReaders()):
+        for reader in select.select(self.reactor.getReaders(), [], [], 0)[0]:
             lost = reader.doRead()
             if lost is not None:
-                reader.connectionLost(_failure(lost))
+                reader.connectionLost(Failure(lost))
 
     def shut_down(self) -> None:
         """Do what the reactor does before it stops."""
@@ -213,9 +217,3 @@ def _close(fd: int) -> None:
         os.close(fd)
     except OSError:
         pass
-
-
-def _failure(error: Any) -> Any:
-    from twisted.python.failure import Failure
-
-    return Failure(error)

@@ -72,10 +72,10 @@ class Services(TestCase):
     async def get(self, made: WarmsideService, path: str, name: str = "") -> Any:
         """Send a request on a connection of its own; returns the response with its body."""
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
-        headers = {"Accept": "text/html"} if path == "/warm" else {}
+        headers: dict[bytes | str, bytes | str] = {"Accept": "text/html"} if path == "/warm" else {}
         if name:
             headers["Authorization"] = "Basic " + b64encode(f"{name}:{PASSWORD}".encode()).decode()
-        response = await treq.get(f"http://127.0.0.1:{made.http[0].address.port}{path}", headers, agent=agent)
+        response: Any = await treq.get(f"http://127.0.0.1:{made.http[0].address.port}{path}", headers, agent=agent)
         response.text = await response.content()
         return response
 

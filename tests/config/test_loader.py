@@ -97,7 +97,11 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[extauth]\nurl = "http://example.org/x"\n', "extauth.url", "plain http"),
         (ADMINS + '[extauth]\nurl = "http://u:p@127.0.0.1/x"\n', "extauth.url = ", "user name or password"),
         (ADMINS + '[extauth]\nsecret_file = "/x"\n', "extauth.secret_file", "extauth.url, which is not set"),
-        (ADMINS + '[extauth]\nlisten = "tcp:5283"\n', 'extauth.listen = "tcp:5283"', "other machines must not reach it"),
+        (
+            ADMINS + '[extauth]\nlisten = "tcp:5283"\n',
+            'extauth.listen = "tcp:5283"',
+            "other machines must not reach it",
+        ),
         (ADMINS + '[extauth]\nlisten = "systemd:domain=INET:index=0"\n', "extauth.listen", "systemd:domain=UNIX"),
         (ADMINS + '[extauth]\nlisten = ["ssl:1:interface=127.0.0.1"]\n', "extauth.listen", "unix:PATH"),
         ("insecure = true\n" + ADMINS + '[extauth]\nlisten = "tcp:1"\n', "extauth.listen", "other machines must not"),
