@@ -147,8 +147,7 @@ class Daemons(TestCase):
             Daemon(Service(StartError("port taken")), memory, None).privilegedStartService()  # type: ignore[arg-type]
         self.assertEqual(self.stderr.getvalue(), "warmside: port taken\n")
         self.assertTrue(any("port taken" in line for line in logged))
-        memory.run()
-        self.assertTrue(memory.hasStopped)
+        self.assertIn((memory.stop, (), {}), memory.whenRunningHooks)
         self.assertEqual(memory.triggers["after"]["shutdown"], [(os._exit, (2,), {})])
 
     async def test_sighup_reloads(self) -> None:

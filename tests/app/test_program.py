@@ -80,11 +80,12 @@ class Timers:
         self.daemon = False
 
     def __call__(self, seconds: float, call: Any, arguments: list[int]) -> "Timers":
-        self.started.append((seconds, call, arguments))
+        self._made = (seconds, call, arguments)
         return self
 
     def start(self) -> None:
         assert self.daemon
+        self.started.append(self._made)
 
 
 class Programs(TestCase):
@@ -151,6 +152,7 @@ class Programs(TestCase):
             self.read()
         self.assertTrue(any("stdin has ended" in line for line in logged))
         self.assertEqual(self.timers.started, [(EXIT_TIMEOUT, os._exit, [0])])
+        self.reactor.hasStopped = False  # MemoryReactor.run sets it
         self.reactor.advance(RESPONSE_TIMEOUT)
         self.assertTrue(self.reactor.hasStopped)
         self.shut_down()

@@ -4,7 +4,6 @@ Each function opens one thing and returns it; `warmside.app.service.WarmsideServ
 An error names the configuration file, the key and the value.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -77,8 +76,6 @@ def find_paths(config: Config) -> Paths:
         runtime = runtime_folder()
         metrics = private_folder() / "metrics"
         metrics.mkdir(mode=0o700, exist_ok=True)
-        if not os.access(metrics, os.W_OK | os.X_OK):
-            raise UnsafeFolder(f"{metrics} can't be written to")
     with config_errors_for(config, "passwords.store", config.passwords.store):
         store = _store_path(config.passwords.store)
         _check_database(store)
