@@ -2,18 +2,23 @@
 
 import os
 import shutil
+import socket
 import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from twisted.internet import reactor as installed_reactor
 from twisted.trial.unittest import TestCase
 
+from warmside.app import listening
+from warmside.app.service import WarmsideService
 from warmside.config.loader import load
 from warmside.config.settings import Config
 from warmside.store import counters, database, sqlite, users
 
+reactor: Any = installed_reactor
 ADMIN = "webapp"
 PASSWORD = "correct horse"
 HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
@@ -77,6 +82,27 @@ class Databases:
     def open(self) -> int:
         """Number of connections that are not closed."""
         return sum(not _is_closed(connection) for connection in self.connections)
+
+
+class ServiceCase(TestCase):
+    """Make services, and record what they open."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.folder = folder_for(self)
+        self.databases = Databases(self)
+        self.sockets: list[socket.socket] = []
+        bind = listening._bound_socket
+
+        def recorded(*arguments: Any, **options: Any) -> socket.socket:
+            self.sockets.append(bind(*arguments, **options))
+            return self.sockets[-1]
+
+        self.patch(listening, "_bound_socket", recorded)
+
+    def made(self, *, shared: bool = True) -> WarmsideService:
+        return WarmsideService(self.folder.load(), reactor, shared=shared)
 
 
 def _is_closed(connection: sqlite3.Connection) -> bool:
