@@ -19,10 +19,10 @@ class Yes(Authority):
 class Service:
     def __init__(self) -> None:
         self.authority: Any = Yes()
-        self.stopped_within: float | None = None
+        self.closed_within: float | None = None
 
-    async def stop(self, within: float, last: Callable[[], None]) -> None:
-        self.stopped_within = within
+    async def close(self, within: float, last: Callable[[], None]) -> None:
+        self.closed_within = within
         last()
 
 
@@ -44,7 +44,7 @@ class World:
         return self.service
 
     def complaints(self) -> int:
-        return sum("every question is refused" in line for line in self.logged)
+        return sum("rejecting all extauth requests" in line for line in self.logged)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World
     world.fault = None
     world.clock.advance(RETRY_INTERVAL)
     assert isinstance(world.supervisor.authority(), Yes)
-    assert any("mended" in line for line in world.logged)
+    assert any("the error is fixed" in line for line in world.logged)
 
 
 def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World) -> None:
@@ -92,7 +92,7 @@ def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World
 def test_at_the_end_the_service_is_stopped(world: World) -> None:
     world.supervisor.begin()
     now(world.supervisor.end(0.5, lambda: None))
-    assert world.service.stopped_within == 0.5
+    assert world.service.closed_within == 0.5
 
 
 def test_when_all_is_over_nobody_answers_so_that_ejabberd_asks_another_copy(world: World) -> None:

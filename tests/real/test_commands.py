@@ -174,7 +174,7 @@ def test_a_fault_that_lasts_costs_nothing_and_is_got_over(folder: Folder) -> Non
         taken.bind(("127.0.0.1", folder.port))
         taken.listen()
         program = Program(folder)
-        until(lambda: "every question is refused" in program.log())
+        until(lambda: "rejecting all extauth requests" in program.log())
         descriptors = Path(f"/proc/{program.process.pid}/fd")
         time.sleep(2)
         before = len(list(descriptors.iterdir()))
@@ -366,7 +366,7 @@ def test_with_a_fault_the_program_stays_refuses_and_comes_to_life(folder: Folder
     assert program.ask(b"auth:juliet:example.org:secret") == NO
     time.sleep(2.2)
     assert program.process.poll() is None
-    assert program.log().count("every question is refused") == 1
+    assert program.log().count("rejecting all extauth requests") == 1
     if fault == "store":
         store.unlink()
     blocker.close()
@@ -392,7 +392,7 @@ def test_at_a_terminal_a_fault_ends_the_program_with_2(folder: Folder) -> None:
     [
         ("[passwords]\nlifetime = 0\n", ["-n"], "passwords.lifetime = 0"),
         ("", [], "log.file: a daemon has no stderr"),
-        ('[log]\nfile = "/no/such/folder/log"\n', ["-n"], 'log.file = "/no/such/folder/log": it can\'t be opened'),
+        ('[log]\nfile = "/no/such/folder/log"\n', ["-n"], 'log.file = "/no/such/folder/log": can\'t be opened'),
         ('[passwords]\nstore = "sqlite:///no/such/x"\n', ["-n"], 'passwords.store = "sqlite:///no/such/x"'),
         ('[extauth]\nusers_file = "/no/such/x"\n', [], "log.file"),
         ('[extauth]\nusers_file = "/no/such/x"\n', ["-n"], 'extauth.users_file = "/no/such/x"'),

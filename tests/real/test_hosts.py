@@ -32,7 +32,7 @@ def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enoug
     server.start(serving=False)
     try:
         server.command("register", user="nurse", host="three.example", password="angelica")
-        until(lambda: "polcy = {}: there is no such key: did you mean policy?" in server.output())
+        until(lambda: "polcy = {}: unknown key: did you mean policy?" in server.output())
         copies = until(lambda: len(server.programs()) == 2 and server.programs())
         time.sleep(3)
         client = BoshClient(server.bosh, host="three.example")
@@ -43,7 +43,7 @@ def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enoug
         assert server.programs() == copies
         server.toml.write_text(right)
         # The copies come to life one after the other.
-        until(lambda: server.output().count("the fault is mended") == 2)
+        until(lambda: server.output().count("the error is fixed") == 2)
         assert server.programs() == copies
         for host in ("example.org", "one.example", "two.example", "three.example"):
             reply = server.warm(jid=f"juliet@{host}")

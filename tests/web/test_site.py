@@ -218,6 +218,12 @@ def test_a_stopping_site_awaits_the_rest_of_a_request(connection: Connection) ->
     assert not connection.channel.awaited
 
 
+def test_stop_leaves_a_connection_alone_whose_last_response_is_being_written(connection: Connection) -> None:
+    connection.send(post(b"Connection: close\r\n"))
+    assert connection.channel.busy and connection.transport.disconnecting
+    connection.site.stop()
+
+
 def test_the_number_of_connections_is_limited(connection: Connection) -> None:
     for _ in range(MAX_CONNECTIONS - 1):
         connection.open()

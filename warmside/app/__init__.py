@@ -1,1 +1,1 @@
-"""The process: the service, its entry points, listening and the log."""
+"""The process: the service, its entry points, sockets and log."""

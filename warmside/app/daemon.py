@@ -19,9 +19,11 @@ from warmside.app.service import StartError, WarmsideService
 from warmside.config.loader import DEFAULT_PATH, ConfigError, load
 from warmside.config.settings import Config
 
+EXIT_USAGE = 2
+
 
 class Options(usage.Options):
-    """The options of ``twistd warmside``. Whatever is wrong ends in a line on stderr and exit status 2."""
+    """The options of ``twistd warmside``. An error ends the process with a line on stderr and exit status 2."""
 
     optParameters = [["config", "c", str(DEFAULT_PATH), "The configuration file (TOML)."]]
     config: Config
@@ -40,7 +42,7 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        """Read the configuration, and let twistd log where it says, unless it was told otherwise itself."""
+        """Read the configuration. Its log is used unless an option of twistd names another one."""
         parent: Any = self.parent or {}
         elsewhere = any(parent.get(name) for name in ("logger", "logfile", "syslog"))
         try:
@@ -51,7 +53,7 @@ class Options(usage.Options):
         if parent and not parent.get("nodaemon") and self.config.log.file is None:
             _refuse(f"{self.config.path}: log.file: a daemon has no stderr: set it, or start with twistd -n")
         if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
-            parent["pidfile"] = ""  # twistd's default, in whatever folder this happens to be
+            parent["pidfile"] = ""  # twistd's default is a file in the current folder
 
 
 class Daemon(Service):
@@ -65,45 +67,49 @@ class Daemon(Service):
         self._log_observer = log_observer
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join twistd's application, and have it log where the configuration says; its own default is stdout."""
+        """Join twistd's application, and let it log as the configuration says; twistd's default is stdout."""
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
         if self._log_observer is not None and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._log_observer)
 
     def privilegedStartService(self) -> None:
-        """Open the store and listen; `makeService` has seen that it can be done."""
-        Deferred.fromCoroutine(self._warmside.start()).addCallbacks(self._serves, self._failed)
+        """Serve with what `makeService` has opened. twistd calls this after the fork of a daemon."""
+        Deferred.fromCoroutine(self._warmside.serve()).addCallbacks(self._serving, self._failed)
 
-    def _serves(self, _: object) -> None:
+    def _serving(self, _: object) -> None:
         self._reactor.callWhenRunning(notify, "READY=1")
 
     def _failed(self, failure: Failure) -> None:
-        """Something has changed since `makeService` looked: end, with the status of a bad configuration."""
+        """Exit with the status of an unusable configuration."""
         self.log.critical("{reason}", reason=failure.getErrorMessage())
         print(f"warmside: {failure.getErrorMessage()}", file=sys.__stderr__)
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 2)
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, EXIT_USAGE)
         self._reactor.callWhenRunning(self._reactor.stop)
 
     def startService(self) -> None:
-        """From now on SIGHUP reads again what may have changed."""
+        """Let SIGHUP read the files again that may have changed."""
         super().startService()  # type: ignore[no-untyped-call]
         on_hangup(self._reactor, self._warmside.reload)
         collect_less()
 
     def stopService(self) -> "Deferred[None]":
-        """Stop; see `WarmsideService.stop`."""
+        """Stop; see `WarmsideService.close`."""
         notify("STOPPING=1")
         super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._warmside.stop())
+        return Deferred.fromCoroutine(self._warmside.close())
 
 
 def makeService(options: Options) -> Daemon:
-    """What twistd runs; whatever keeps it from starting is said while there is a stderr to say it on."""
+    """Open the service, and report errors while there is a stderr.
+
+    twistd forks after this, and then serves. Sockets survive the fork. Databases are checked here and opened by
+    `WarmsideService.serve`: SQLite connections must not cross a fork.
+    """
     from twisted.internet import reactor
 
+    warmside = WarmsideService(options.config, reactor, shared=False)
     try:
-        warmside = WarmsideService(options.config, reactor, shared=False)
-        warmside.check_resources()
+        warmside.open()
     except (ConfigError, StartError) as error:
         _refuse(str(error))
     return Daemon(warmside, reactor, options.log_observer)
@@ -111,4 +117,4 @@ def makeService(options: Options) -> Daemon:
 
 def _refuse(message: str) -> NoReturn:
     print(f"warmside: {message}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(EXIT_USAGE)

@@ -1,7 +1,7 @@
 """The log: to stderr or a file, as text or JSON, never to stdout.
 
-A file is opened for appending and each event is one write, so that several processes can share it;
-it is opened again when it was moved away.
+A file is opened for appending and each event is one write, so that several processes can share it. A file that was
+moved away is opened again.
 """
 
 import json
@@ -26,11 +26,11 @@ from zope.interface import implementer, provider
 from warmside.config.settings import Log
 
 QUIET = ("twisted.internet", "twisted.web", "twisted.python.log", "log_legacy", "twisted.protocols")
-"""Namespaces that tell of every factory and connection at the level ``info``."""
+"""Namespaces that log every factory and connection at the level ``info``."""
 
 
 class LogFile:
-    """A file that is opened for appending, and again when it was moved."""
+    """A file that is opened for appending, and opened again after it was moved."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,7 +48,7 @@ class LogFile:
         os.write(self._fd, text.encode("utf-8", "backslashreplace"))
 
     def reopen(self) -> None:
-        """Open the file again; if that fails, go on with the old one."""
+        """Open the file again; if that fails, keep the old one."""
         try:
             fd = self._open()
         except OSError:
@@ -61,13 +61,13 @@ class LogFile:
 
 
 class StreamLog:
-    """A stream such as stderr, one write an event."""
+    """A stream such as stderr; each event is one write."""
 
     def __init__(self, stream: TextIO) -> None:
         self._fd = stream.fileno()
 
     def write(self, text: str) -> None:
-        """Write a text; a stream that nobody reads any more loses it."""
+        """Write a text; it is lost if the stream has no reader."""
         try:
             os.write(self._fd, text.encode("utf-8", "backslashreplace"))
         except OSError:
@@ -88,7 +88,7 @@ class Observer:
 
 
 def observer(settings: Log, stderr: TextIO | None = None) -> ILogObserver:
-    """The observer that the configuration asks for.
+    """The observer for the ``[log]`` table of the configuration.
 
     :raises OSError: the log file can't be opened.
     """
@@ -101,7 +101,7 @@ def observer(settings: Log, stderr: TextIO | None = None) -> ILogObserver:
 
 @provider(ILogFilterPredicate)
 def _quiet(event: LogEvent) -> Any:
-    """Whether an event may pass: the bustle of factories and connections may not."""
+    """Drop the events of factories and connections."""
     namespace = str(event.get("log_namespace", ""))
     level = event.get("log_level")
     if level is not None and level <= LogLevel.info and namespace.startswith(QUIET):
@@ -110,7 +110,7 @@ def _quiet(event: LogEvent) -> Any:
 
 
 def _as_text(event: LogEvent) -> str:
-    """Time, level, namespace and message; further lines are indented, so that no text can feign an event."""
+    """Time, level, namespace and message; further lines are indented, so that no text can imitate an event."""
     level = getattr(event.get("log_level"), "name", "info")
     text = eventAsText(event, includeTimestamp=False, includeSystem=False).rstrip("\n")
     lines = text.replace("\r", "\\r").split("\n")

@@ -1,11 +1,11 @@
-"""Telling systemd how things stand: sd_notify(3), for a unit of ``Type=notify``."""
+"""Notify systemd of the state of the service: sd_notify(3), for a unit of ``Type=notify``."""
 
 import os
 import socket
 
 
 def notify(state: str) -> None:
-    """Tell the service manager, if it wants to know.
+    """Notify the service manager if ``NOTIFY_SOCKET`` is set; errors are ignored.
 
     :param state: such as ``READY=1`` or ``STOPPING=1``.
     """

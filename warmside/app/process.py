@@ -1,4 +1,4 @@
-"""What a process of warmside's has to do once: its log, its signals, its garbage."""
+"""Set up a process once: log, signals, garbage collection."""
 
 import gc
 import signal
@@ -13,7 +13,7 @@ from warmside.config.settings import Config
 
 
 def log_observer(config: Config) -> ILogObserver:
-    """The observer that a configuration asks for.
+    """The observer for the ``[log]`` table of a configuration.
 
     :raises ConfigError: its log file can't be opened.
     """
@@ -21,19 +21,19 @@ def log_observer(config: Config) -> ILogObserver:
         return logs.observer(config.log)
     except OSError as error:
         raise ConfigError(
-            config.path, key="log.file", shown=f'"{config.log.file}"', message=f"it can't be opened: {error.strerror}"
+            config.path, key="log.file", shown=f'"{config.log.file}"', message=f"can't be opened: {error.strerror}"
         ) from None
 
 
 def on_hangup(reactor: Any, call: Callable[[], None]) -> None:
-    """Have something called on SIGHUP, on the reactor's thread."""
+    """Call a function on SIGHUP, on the reactor's thread."""
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(call))
 
 
 def collect_less() -> None:
-    """Leave what was imported out of the garbage collector's rounds, and make these rarer.
+    """Exclude the imported modules from garbage collection, and collect less often.
 
-    Logins leave few cycles behind; the rounds took an eighth of the CPU time.
+    Logins leave few cycles behind; collecting took an eighth of the CPU time.
     """
     gc.collect()
     gc.freeze()
@@ -41,7 +41,7 @@ def collect_less() -> None:
 
 
 def log_to(observer: ILogObserver) -> None:
-    """Begin to log, and let whatever is printed and every warning go to the log, too."""
+    """Begin to log, and redirect prints and warnings to the log."""
     from twisted.logger import globalLogBeginner
 
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=True)

@@ -1,191 +1,223 @@
-"""Wiring: the one place that puts the parts together and decides nothing.
+"""The service: the one place that connects the parts.
 
-`WarmsideService` is the whole service for one configuration. `warmside.app.daemon` runs it under twistd,
-`warmside.app.program` as ejabberd's extauth program.
+`warmside.app.daemon` runs it under twistd, `warmside.app.program` as ejabberd's extauth program.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.app import listening
-from warmside.app.drain import stop_listening
-from warmside.app.parts import Parts, StartError
+from warmside.app import resources
+from warmside.app.listening import Listener
+from warmside.app.resources import Paths, StartError, config_errors_for
 from warmside.bosh.runner import Runtime
-from warmside.config import endpoints
-from warmside.config.folders import runtime_folder
-from warmside.config.loader import ConfigError
-from warmside.config.settings import Config
-from warmside.extauth.handlers import RequestHandler
+from warmside.bosh.transport import ConnectionManager
+from warmside.config.reloading import ReloadingFile
+from warmside.config.settings import Bosh, Config
+from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.reachability import check_managers
 from warmside.sessions.warmer import Warmer
+from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore
+from warmside.store.metered import MeteredStore
+from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.throttle.throttle import Throttle
 from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm
 from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
-from warmside.web.endpoint import Root
 from warmside.web.hashing import Bcrypt
-from warmside.web.metrics import Metrics
+from warmside.web.metrics import Metrics, open_metrics
 from warmside.web.readiness import Readiness, check_store
 from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "WarmsideService"]
 
-FIRST_REQUEST_TIME = 1.0
-"""Seconds after the end of listening for the first request of who has connected before."""
+KEPT_REQUEST_TIMEOUT = 0.1
+"""Seconds after the end of listening for a request that is on its way on a kept connection."""
+FIRST_REQUEST_TIMEOUT = 1.0
+"""Seconds after the end of listening for the first request on a new connection."""
+POLL_INTERVAL = 0.01
+"""Seconds between looks at the connections that are left."""
 SWEEP_INTERVAL = 10.0
 """Seconds between removals of expired one-time passwords."""
 
 
 class WarmsideService:
-    """The service. Construct it, `start` it, `stop` it; each once.
+    """The service for one configuration. Call `open`, `serve` and `close`, each once, in this order.
 
-    :param shared: whether other processes serve on the same ports, as copies of ``warmside extauth`` do.
-    :raises ConfigError: the configuration can't be served.
+    twistd forks between `open` and `serve`. So `open` takes what a fork passes on: sockets and the content of
+    files. SQLite connections and locks must not cross a fork: `serve` opens databases and metrics.
+
+    :param shared: True if other processes serve on the same ports, as processes of ``warmside extauth`` do.
     """
 
     log = Logger()
+    paths: Paths
+    metrics: Metrics
+    site: BoundedSite
+    _admins: "ReloadingFile[dict[str, bytes]] | None" = None
+    _secret: "ReloadingFile[str] | None" = None
+    _maker: resources.AuthorityMaker | None
+    _store: PasswordStore
+    _counters: FailureCounters
+    _users: KnownUsers
+    _warmer: Warmer
 
     def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
         self.config = config
         self.authority: RequestHandler | None = None
+        """Answers ejabberd while the service serves, and in `close` as long as a login may need it."""
+        self.http = [Listener(reactor, each, shared=shared) for each in config.http.listen]
+        self.extauth = [Listener(reactor, each, shared=shared, private=True) for each in config.extauth.listen]
         self._reactor = reactor
         self._shared = shared
-        if shared:
-            refuse_unshareable(config)
-        self._parts = Parts(config, reactor)
-        self._ports: list[IListeningPort] = []
-        self._extauth: list[ExtauthFactory] = []
-        self._site: BoundedSite | None = None
+        self._serving = False
+        self._factories: list[ExtauthFactory] = []
+        self._managers: dict[str, ConnectionManager] = {}
+        self._resources = AsyncExitStack()
 
-    @property
-    def metrics(self) -> Metrics:
-        """What is counted; there from `start` on."""
-        return self._parts.metrics
+    def open(self) -> None:
+        """Read files, check folders, bind sockets. Nothing is left open after an error.
 
-    async def start(self) -> None:
-        """Open the store, then listen.
-
-        :raises StartError: something that this needs is not to be had; nothing is left open then.
+        :raises ConfigError: a file that the configuration names can't be used.
+        :raises StartError: a socket or a folder can't be used.
         """
+        if self._shared:
+            resources.check_shareable(self.config)
+        self._admins = resources.admins_file(self.config)
+        self._secret = resources.secret_file(self.config)
+        self._maker = resources.authority_maker(self.config)
+        self.paths = resources.find_paths(self.config)
         try:
-            await self._start()
+            for key, listeners in (("http.listen", self.http), ("extauth.listen", self.extauth)):
+                for listener in listeners:
+                    with config_errors_for(self.config, key, listener.description):
+                        listener.open()
         except BaseException:
-            await self.stop(0)
+            for listener in self.http + self.extauth:
+                listener.release()
             raise
 
-    def check_resources(self) -> None:
-        """Open everything that `start` needs, and close it again.
+    async def serve(self) -> None:
+        """Open the databases and serve. Nothing is left open after an error.
 
-        :raises StartError: something is not to be had.
+        :raises StartError: a database or a socket can't be opened.
         """
         try:
-            self._parts.open_files()
-        finally:
-            self._parts.close()
-        with ExitStack() as kept:
-            for key, description in places(self.config):
-                with self._parts.config_errors_for(key, description):
-                    kept.enter_context(listening.check_resources(description, shared=self._shared))
+            self._open_databases()
+            self.log.info("runtime folder: {path}", path=str(self.paths.runtime))
+            throttle = Throttle(self._reactor, self._counters, self._run_work)
+            self._warmer = self._make_warmer(throttle)
+            self.site = self._make_site(throttle)
+            self.authority = authority = self._open_authority()
+            self._sweep_regularly()
+            self._serving = True
+            for listener in self.http:
+                await self._listen("http.listen", listener, self.site)
+                self.log.info("HTTP on {where}", where=listener.description)
+            for listener in self.extauth:
+                await self._listen("extauth.listen", listener, self._extauth_factory(listener, authority))
+                self.log.info("extauth on {where}", where=listener.description)
+        except BaseException:
+            await self.close(0)
+            raise
 
-    async def stop(self, within: float = 5.0, last: Callable[[], None] = lambda: None) -> None:
-        """Stop listening, finish or end what is under way, revoke, let go. Takes about ``within`` seconds.
+    async def close(self, within: float = 5.0, last: Callable[[], None] = lambda: None) -> None:
+        """Stop listening, finish or end what is under way, revoke, close.
 
         ejabberd is answered as long as a login may need it; then ``last`` is called.
+
+        :param within: seconds for what is under way; 0 ends it at once.
         """
-        if self._site is not None:
-            self._site.stop()
-        await DeferredList(
-            [Deferred.fromCoroutine(stop_listening(self._reactor, port, shared=self._shared)) for port in self._ports]
-        )
-        self._ports.clear()
-        if within and self.authority is not None:
-            await self._finish_requests(within / 2)
-            await self._warmer.close(within / 2)
-        for factory in self._extauth:
-            factory.finish()
-        last()
-        self.authority = None
-        for closing in self._parts.close():
-            await closing
+        async with self._resources:  # closed at the end, also after an error before
+            if self._serving:
+                self.site.stopping = True
+            await DeferredList([Deferred.fromCoroutine(each.close()) for each in self.http + self.extauth])
+            if self._serving:
+                await self._finish_requests(within / 2)
+                await self._warmer.close(within / 2)
+            for factory in self._factories:
+                factory.finish()
+            last()
+            self.authority = None
 
     def reload(self) -> None:
-        """Read again what may have changed: the admins file and the secret."""
-        for file in (self._parts.admins, self._parts.secret):
+        """Read the admins file and the secret again."""
+        for file in (self._admins, self._secret):
             if file is not None:
                 file.reload()
 
-    async def _start(self) -> None:
-        parts = self._parts
-        parts.open_files()
-        self.log.info("runtime folder: {path}", path=str(runtime_folder()))
-        throttle = Throttle(self._reactor, parts.counts, self._run_work)
-        self._warmer = Warmer(
-            Runtime(self._reactor, self._run_work, parts.metrics.step),
-            self._bosh_host,
-            OneTimePasswords(parts.store, self.config.passwords.lifetime),
-            throttle,
-            parts.users.remember,
+    def _open_databases(self) -> None:
+        with resources.runtime_folder_errors(self.config):
+            self.metrics = open_metrics(self.paths.metrics)
+        self._resources.callback(self.metrics.close)
+        with config_errors_for(self.config, "passwords.store", self.config.passwords.store):
+            store = SQLiteStore(self.paths.store)
+            self._resources.push_async_callback(store.close)
+            self._counters = SQLiteFailureCounters(self.paths.store)
+            self._resources.callback(self._counters.close)
+        self._store = MeteredStore(store, self.metrics.password)
+        self._users = resources.open_users(self.config, self.paths.users)
+        self._resources.callback(self._users.close)
+
+    def _open_authority(self) -> RequestHandler:
+        config, secret, maker = self.config, self._secret, self._maker
+        following = resources.open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
+        self._resources.push_async_callback(_awaited, following.close)
+        return OneTimeAuthority(self._store, following)
+
+    async def _listen(self, key: str, listener: Listener, factory: Any) -> None:
+        with config_errors_for(self.config, key, listener.description):
+            await listener.serve(factory)
+            if listener.description.startswith("systemd:") and not self.config.insecure:
+                listener.require_loopback()
+
+    def _extauth_factory(self, listener: Listener, authority: RequestHandler) -> ExtauthFactory:
+        factory = ExtauthFactory(
+            authority,
+            read_only=listener.place.kind == "tcp",
+            count=self.metrics.answer,
+            peers_changed=self._warmer.probe.forget,
         )
-        self._site = BoundedSite(self._root(throttle), self._reactor)
-        for description in self.config.http.listen:
-            await self._listen("http.listen", description, self._site)
-            self.log.info("HTTP on {where}", where=description)
-        self._sweep_regularly()
-        authority = parts.open_authority()
-        for description in self.config.extauth.listen:
-            factory = ExtauthFactory(
-                authority,
-                read_only=endpoints.examine(description).kind == "tcp",
-                count=parts.metrics.answer,
-                peers_changed=self._warmer.probe.forget,
-            )
-            self._extauth.append(factory)
-            await self._listen("extauth.listen", description, factory, private=True)
-            self.log.info("extauth on {where}", where=description)
-        self.authority = authority
+        self._factories.append(factory)
+        return factory
 
-    def _bosh_host(self, host: str) -> BoshHost:
-        settings = self.config.bosh_for(host)
-        return BoshHost(settings, self._parts.manager(settings))
+    def _make_warmer(self, throttle: Throttle) -> Warmer:
+        return Warmer(
+            Runtime(self._reactor, self._run_work, self.metrics.step),
+            self._bosh_host,
+            OneTimePasswords(self._store, self.config.passwords.lifetime),
+            throttle,
+            self._users.remember,
+        )
 
-    def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+    def _make_site(self, throttle: Throttle) -> BoundedSite:
+        config = self.config
+        checks = {"store": lambda: check_store(self._store), "connection_manager": self._check_managers}
+        root = resource_tree(
+            Access(self._make_authenticator(throttle), config.allows),
+            self._warmer,
+            config.passwords.lifetime,
+            self.metrics,
+            Readiness(self._reactor, checks).check,
+        )
+        return BoundedSite(root, self._reactor)
 
-    async def _listen(self, key: str, description: str, factory: Any, *, private: bool = False) -> None:
-        with self._parts.config_errors_for(key, description):
-            port = await listening.listen(self._reactor, description, factory, shared=self._shared, private=private)
-            self._ports.append(port)
-            if description.startswith("systemd:") and not self.config.insecure:
-                listening.refuse_beyond_loopback(port)
-
-    async def _finish_requests(self, within: float) -> None:
-        """Wait for the requests that are being answered, and a moment for those of whoever has just connected."""
-        since = self._reactor.seconds()
-        while self._site is not None and (waited := self._reactor.seconds() - since) < within:
-            patient = waited < FIRST_REQUEST_TIME
-            if not any(channel.busy or (channel.awaited and patient) for channel in self._site.channels):
-                return
-            await deferLater(self._reactor, 0.01)
-
-    def _root(self, throttle: Throttle) -> Root:
-        parts, config = self._parts, self.config
+    def _make_authenticator(self, throttle: Throttle) -> AdminAuthenticator:
         bcrypt_pool = Bcrypt(self._reactor.callFromThread)
-        parts.on_close(bcrypt_pool.close)
-        directory = AdminDirectory(parts.admins, config.admins.accounts)
+        self._resources.callback(bcrypt_pool.close)
+        directory = AdminDirectory(self._admins, self.config.admins.accounts)
         checker = AdminChecker(
             directory,
             throttle,
@@ -193,59 +225,64 @@ class WarmsideService:
             lambda name, password: self._warmer.check_password(prepare(name), password),
             self._reactor.seconds,
         )
-        guard = AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, config.http.trusted_proxies)
-        readiness = Readiness(
-            self._reactor,
-            {
-                "store": lambda: check_store(parts.store),
-                "connection_manager": lambda: check_managers(
-                    self._reactor, [parts.manager(each) for each in config.managers()]
-                ),
-            },
-        )
-        return resource_tree(
-            Access(guard, config.allows), self._warmer, config.passwords.lifetime, parts.metrics, readiness.check
-        )
+        return AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, self.config.http.trusted_proxies)
+
+    def _check_managers(self) -> Awaitable[str]:
+        return check_managers(self._reactor, [self._manager(each) for each in self.config.managers()])
+
+    def _bosh_host(self, host: str) -> BoshHost:
+        settings = self.config.bosh_for(host)
+        return BoshHost(settings, self._manager(settings))
+
+    def _manager(self, settings: Bosh) -> ConnectionManager:
+        """The one `ConnectionManager` for a URL: hosts that share a URL share its connections."""
+        manager = self._managers.get(settings.url)
+        if manager is None:
+            every = (self.config.bosh, *self.config.host.values())
+            connections = min(each.connections for each in every if each.url == settings.url)
+            manager = ConnectionManager(
+                self._reactor, settings.url, connections, settings.ca_file, self.metrics.connections
+            )
+            self._managers[settings.url] = manager
+            self._resources.push_async_callback(_awaited, manager.close)
+        return manager
+
+    def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
+
+    async def _finish_requests(self, within: float) -> None:
+        """Respond to the requests that have arrived or are on their way, and let each response be written.
+
+        :param within: seconds after which connections are left to be cut.
+        """
+        since = self._reactor.seconds()
+        await deferLater(self._reactor, min(KEPT_REQUEST_TIMEOUT, within))
+        self.site.stop()
+        while (waited := self._reactor.seconds() - since) < within:
+            patient = waited < FIRST_REQUEST_TIMEOUT
+            if not any(not each.rejected and (patient or not each.awaited) for each in self.site.channels):
+                return
+            await deferLater(self._reactor, POLL_INTERVAL)
 
     def _sweep_regularly(self) -> None:
-        def sweep() -> "Deferred[Any]":
+        def sweep() -> "Deferred[None]":
             return Deferred.fromCoroutine(self._sweep()).addErrback(self._sweep_failed)
 
         sweeper = LoopingCall(sweep)
         sweeper.clock = self._reactor
         sweeper.start(SWEEP_INTERVAL, now=False)
-        self._parts.on_close(sweeper.stop)
+        self._resources.callback(sweeper.stop)
 
     async def _sweep(self) -> None:
-        await self._parts.store.sweep()
-        await self._parts.counts.sweep()
+        await self._store.sweep()
+        await self._counters.sweep()
 
     def _sweep_failed(self, failure: Failure) -> None:
-        self.log.error("what has expired was not swept away: {reason}", reason=failure.getErrorMessage())
+        self.log.error("expired-entry cleanup failed: {reason}", reason=failure.getErrorMessage())
 
 
-def places(config: Config) -> list[tuple[str, str]]:
-    """Every key that says where to listen, and each endpoint string that it has."""
-    both = {"http.listen": config.http.listen, "extauth.listen": config.extauth.listen}
-    return [(key, description) for key, descriptions in both.items() for description in descriptions]
-
-
-def refuse_unshareable(config: Config) -> None:
-    """:raises ConfigError: several copies of ``warmside extauth`` can't work with this."""
-    for key, description in places(config):
-        if endpoints.examine(description).kind in ("unix", "other"):
-            raise ConfigError(
-                config.path,
-                key=key,
-                shown=f'"{description}"',
-                message="several copies of warmside extauth can't share this socket: "
-                "give tcp: with interface=127.0.0.1, or run the daemon (twistd)",
-            )
-    if config.passwords.store == "sqlite://:memory:":
-        raise ConfigError(
-            config.path,
-            key="passwords.store",
-            shown='"sqlite://:memory:"',
-            message="several copies of warmside extauth can't share one process's memory: "
-            'give "sqlite" or "sqlite:///PATH"',
-        )
+async def _awaited(close: "Callable[[], Deferred[None] | None]") -> None:
+    """Call a function and await its result, if there is something to await."""
+    closing = close()
+    if closing is not None:
+        await closing

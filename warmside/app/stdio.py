@@ -1,7 +1,7 @@
-"""stdin and stdout as ejabberd knows them: questions and answers, and not one byte besides.
+"""Keep stdin and stdout for the extauth protocol alone.
 
-The real file descriptors are moved away before anything else is imported, so that a stray print, a
-warning or a child process can't reach them: what is written to stdout goes to stderr instead.
+The descriptors are moved away before other modules are imported. What is then printed to stdout, also by a warning or
+a child process, goes to stderr.
 """
 
 import os
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 
 class Streams(NamedTuple):
-    """The file descriptors of questions and answers."""
+    """The descriptors of extauth requests and responses."""
 
-    questions: int
-    answers: int
+    requests: int
+    responses: int
 
 
 def take_over() -> Streams:
-    """Move stdin and stdout away and put harmless ones in their place."""
+    """Move stdin and stdout to other descriptors; 0 reads nothing from now on, and 1 is stderr."""
     sys.stdout.flush()
     streams = Streams(os.dup(0), os.dup(1))
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -1,8 +1,8 @@
-"""``warmside extauth`` never dies young.
+"""Keep ``warmside extauth`` running while its service can't start.
 
-A program that exits at once makes ejabberd give up restarting it and takes BOSH down for the whole
-server. So as long as stdin is open this process stays: while the service can't be started every
-question is refused, the log says why once a minute, and the start is tried again each second.
+A program that exits at once makes ejabberd give up restarting it, and takes BOSH down for the whole server.
+So this process stays as long as stdin is open. Until the service starts, every request is rejected, the log says why
+once a minute, and the start is tried again every second.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,24 +16,25 @@ from warmside.extauth.authorities import Authority
 from warmside.extauth.handlers import AuthorityAdapter, RequestHandler
 
 RETRY_INTERVAL = 1.0
+"""Seconds between two attempts to start."""
 REMIND_INTERVAL = 60.0
+"""Seconds between two messages about the same error."""
 
 
 class Running(Protocol):
-    """A service that was started."""
+    """A service that has started."""
 
     authority: RequestHandler | None
 
-    async def stop(self, within: float, last: Callable[[], None]) -> None:
-        """End it; ``last`` is called when it can answer no more questions."""
+    async def close(self, within: float, last: Callable[[], None]) -> None:
+        """Close the service; ``last`` is called when it can answer no more requests."""
 
 
 class Supervisor:
-    """Keeps trying to start a service.
+    """Start a service, and retry until it starts.
 
-    :param start: gives a started service; any exception means that it can't be started now, and its
-        text says why.
     :param reactor: for time.
+    :param start: returns a service that has started; the text of an exception says why it can't start now.
     """
 
     log = Logger()
@@ -41,40 +42,44 @@ class Supervisor:
     def __init__(self, reactor: Any, start: Callable[[], Awaitable[Running]]) -> None:
         self._reactor = reactor
         self._start = start
-        self._refusing: RequestHandler = AuthorityAdapter(Authority())
+        self._rejecting: RequestHandler = AuthorityAdapter(Authority())
         self._running: Running | None = None
-        self._trying: Deferred[None] | None = None
-        self._over = False
+        self._starting: Deferred[None] | None = None
+        self._ended = False
 
     def authority(self) -> RequestHandler | None:
-        """Who answers now; ``None`` when all is over."""
-        if self._over:
+        """Return what answers now; ``None`` after the end."""
+        if self._ended:
             return None
         if self._running is not None and self._running.authority is not None:
             return self._running.authority
-        return self._refusing
+        return self._rejecting
 
     def begin(self) -> None:
-        """Start, or begin to try."""
-        self._trying = Deferred.fromCoroutine(self._try())
-        self._trying.addErrback(lambda failure: failure.trap(CancelledError))
+        """Begin to start the service."""
+        self._starting = Deferred.fromCoroutine(self._retry())
+        self._starting.addErrback(lambda failure: failure.trap(CancelledError))
 
     async def end(self, within: float, last: Callable[[], None]) -> None:
-        """Stop trying, or stop the service; ``last`` is called when no more questions can be answered."""
+        """Stop retrying, or close the service.
 
-        def fall_silent() -> None:
-            self._over = True
+        :param within: seconds for what is under way.
+        :param last: called when no more requests can be answered.
+        """
+
+        def stop_answering() -> None:
+            self._ended = True
             last()
 
-        if self._trying is not None:
-            self._trying.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
         if self._running is not None:
-            await self._running.stop(within, fall_silent)
+            await self._running.close(within, stop_answering)
         else:
-            fall_silent()
+            stop_answering()
 
-    async def _try(self) -> None:
-        said, said_at = "", 0.0
+    async def _retry(self) -> None:
+        logged, logged_at = "", 0.0
         while True:
             try:
                 self._running = await self._start()
@@ -83,11 +88,11 @@ class Supervisor:
             except Exception as error:
                 now = self._reactor.seconds()
                 reason = str(error) or type(error).__name__
-                if reason != said or now - said_at >= REMIND_INTERVAL:
-                    self.log.critical("every question is refused, because: {reason}", reason=reason)
-                    said, said_at = reason, now
+                if reason != logged or now - logged_at >= REMIND_INTERVAL:
+                    self.log.critical("rejecting all extauth requests: {reason}", reason=reason)
+                    logged, logged_at = reason, now
                 await deferLater(self._reactor, RETRY_INTERVAL)
             else:
-                if said:
-                    self.log.info("the fault is mended, questions are answered")
+                if logged:
+                    self.log.info("the error is fixed: answering extauth requests")
                 return

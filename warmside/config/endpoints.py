@@ -1,4 +1,4 @@
-"""Endpoint strings: where one would listen, without listening."""
+"""Examine Twisted's endpoint strings without listening."""
 
 import ipaddress
 import re
@@ -10,18 +10,17 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
-"""The endpoints of Twisted's that a server can listen on."""
-
+"""Prefixes of the endpoint strings that a server can listen on."""
 
 SYSTEMD = re.compile(r"systemd:domain=(INET6?|UNIX):(index=[0-9]{1,4}|name=.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What an endpoint string asks for.
+    """The place that an endpoint string names.
 
-    ``kind`` is ``tcp``, ``tls``, ``unix`` or ``other`` (socket activation). An empty ``interface`` is
-    every one of the machine's; ``path`` is a unix socket's.
+    ``kind`` is ``tcp``, ``tls``, ``unix`` or ``other`` (socket activation). An empty ``interface`` means every
+    interface. ``path`` is that of a unix socket.
     """
 
     kind: str
@@ -31,7 +30,7 @@ class Place:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, without asking the DNS."""
+    """True if a host name or address is on loopback. The DNS is not queried."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -41,16 +40,16 @@ def is_loopback(host: str) -> bool:
 
 
 def examine(description: str) -> Place:
-    """Say where an endpoint string would listen, without listening.
+    """Return the place that an endpoint string names.
 
-    :raises ValueError: it is not an endpoint string; the message says what Twisted found wrong.
+    :raises ValueError: Twisted rejects the string; the message says why.
     """
     found: list[Place] = []
     if not description.startswith(KINDS):
-        raise ValueError("it is none of " + ", ".join(KINDS))
+        raise ValueError("expected one of " + ", ".join(KINDS))
     if description.startswith("systemd:"):
         if not SYSTEMD.fullmatch(description):
-            raise ValueError("it is not systemd:domain=DOMAIN:index=NUMBER, or with name=NAME for index")
+            raise ValueError("expected systemd:domain=DOMAIN:index=NUMBER or systemd:domain=DOMAIN:name=NAME")
         return Place("other")
     try:
         endpoint = serverFromString(_Recorder(found), description)
@@ -58,20 +57,20 @@ def examine(description: str) -> Place:
         endpoint.listen(Factory()).addErrback(failures.append)
         for failure in failures:
             failure.raiseException()
-    except Exception as error:  # whatever a parser or a library of certificates raises
-        raise ValueError(f"Twisted can't use it ({str(error)[:100] or type(error).__name__})") from None
+    except Exception as error:  # parsers and the certificate library raise many types
+        raise ValueError(f"Twisted rejects it ({str(error)[:100] or type(error).__name__})") from None
     return found[0]
 
 
 class _Recorder:
-    """Stands in for the reactor while an endpoint string is examined."""
+    """A stand-in for the reactor that records the place."""
 
     def __init__(self, found: list[Place]) -> None:
         self._found = found
 
     def listenTCP(self, port: int, factory: Factory, backlog: int = 50, interface: str = "") -> None:
         if not 0 <= port <= 65535:
-            raise ValueError(f"there is no port {port}")
+            raise ValueError(f"port {port} is not from 0 to 65535")
         self._found.append(Place("tcp", interface, port))
 
     def listenSSL(

@@ -1,7 +1,6 @@
-"""The runtime folder (sockets, one-time passwords) and the state folder (known users).
+"""Find the runtime folder (sockets, one-time passwords) and the state folder (known users).
 
-Where they are and what rights they have is decided here and nowhere else. A folder that somebody
-else could have prepared for us is never used.
+Their places and modes are decided here and nowhere else. A folder that another user could have written to is rejected.
 """
 
 import os
@@ -11,13 +10,13 @@ from pathlib import Path
 
 
 class UnsafeFolder(Exception):
-    """A folder can't be made, or somebody else could write in it. The message says which and why."""
+    """A folder or file can't be made, or other users can write to it. The message names it and the reason."""
 
 
 def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for sockets (mode 0750), made if need be; gone after a reboot.
+    """Return the folder for sockets (mode 0750); make it if it is missing. A reboot removes it.
 
-    :raises UnsafeFolder: it can't be made or isn't ours alone.
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
     """
     given = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     xdg = environ.get("XDG_RUNTIME_DIR", "")
@@ -33,14 +32,17 @@ def runtime_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def private_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for the store of one-time passwords (mode 0700) in the runtime folder."""
+    """Return the folder for one-time passwords (mode 0700) in the runtime folder.
+
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
+    """
     return _made(runtime_folder(environ) / "private", 0o700)
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder for what survives a reboot, made if need be (mode 0700).
+    """Return the folder for what survives a reboot (mode 0700); make it if it is missing.
 
-    :raises UnsafeFolder: it can't be made or isn't ours alone.
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
     """
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
@@ -52,17 +54,16 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
         base = Path(home) if home else Path.home() / ".local" / "state"
         base.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        raise UnsafeFolder(f"no state folder can be made: {error}") from None
+        raise UnsafeFolder(f"the state folder can't be made: {error}") from None
     return _made(base / "warmside", 0o700)
 
 
 def private_file(path: Path) -> None:
-    """Make an empty file with mode 0600 unless it is there.
+    """Make an empty file with mode 0600 if it is missing.
 
-    One that is there is not opened: closing it again would drop the locks that this process has on
-    it (POSIX), and SQLite's other users would take the file for unused.
+    An existing file is not opened: closing it would release the POSIX locks of this process on it.
 
-    :raises UnsafeFolder: it can't be made, isn't a file, or others may write to it.
+    :raises UnsafeFolder: it can't be made, is no regular file, or other users can write to it.
     """
     try:
         try:
@@ -77,11 +78,11 @@ def private_file(path: Path) -> None:
     if not os.access(path, os.R_OK | os.W_OK):
         raise UnsafeFolder(f"{path} can't be opened for writing: Permission denied")
     if writable_by_others(status):
-        raise UnsafeFolder(f"{path} may be written by others than its owner: chmod go-w {path}")
+        raise UnsafeFolder(f"{path} can be written to by other users: chmod go-w {path}")
 
 
 def writable_by_others(status: os.stat_result) -> bool:
-    """Whether anyone but root and this process's user may write to a file or folder."""
+    """True if users other than root and that of this process can write to a file or folder."""
     return bool(status.st_mode & 0o022) or status.st_uid not in (0, os.geteuid())
 
 
@@ -110,7 +111,7 @@ def _made(path: Path, mode: int) -> Path:
     if status.st_uid != os.geteuid():
         raise UnsafeFolder(f"{path} belongs to another user")
     if status.st_mode & 0o022:
-        raise UnsafeFolder(f"{path} may be written by others: chmod go-w {path}")
+        raise UnsafeFolder(f"{path} can be written to by other users: chmod go-w {path}")
     if mode == 0o700 and status.st_mode & 0o077:
         path.chmod(mode)
     return path

@@ -1,7 +1,6 @@
-"""The configuration: one TOML file into frozen dataclasses.
+"""Read the configuration: one TOML file into frozen dataclasses.
 
-Defaults are here, beside the keys. Whatever is wrong with a file ends in one `ConfigError` that names
-the file, the key and the value and says what would be right; nothing is listened on before.
+Defaults are here, beside the keys. Every error is a `ConfigError` that names the file, the key, the value and the fix.
 """
 
 import os
@@ -26,21 +25,21 @@ DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
 
 ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
 STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
-PATTERN = 'a pattern of bare JIDs such as "*@example.org", or "*" for everyone'
+PATTERN = 'a pattern of bare JIDs such as "*@example.org", or "*" for every user'
 
 
 def load(path: Path) -> Config:
     """Read a configuration file.
 
-    :raises ConfigError: it can't be read, or something in it is wrong.
+    :raises ConfigError: it can't be read, or a key or value in it is invalid.
     """
     try:
         with path.open("rb") as file:
             raw = tomllib.load(file)
     except OSError as error:
-        raise ConfigError(path, message=f"it can't be read: {error.strerror}") from None
+        raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, message=f"it is not TOML: {error}") from None
+        raise ConfigError(path, message=f"not TOML: {error}") from None
     return _config(Table(path, "", raw))
 
 
@@ -52,19 +51,21 @@ def _config(root: Table) -> Config:
     for table in (root.table("host").table(name) for name in root.table("host").names()):
         name = _host(table)
         if name in host:
-            raise ConfigError(root.file, key=table.name, message="this host is there twice, in another spelling")
+            raise ConfigError(
+                root.file, key=table.name, message="this host is configured twice, in another spelling: remove one"
+            )
         host[name] = _bosh(table, bosh, insecure)
     for name, settings in host.items():
         for other in (bosh, *host.values()):
             if other.url == settings.url and other.ca_file != settings.ca_file:
-                message = "another host has the same url with another ca_file: they share its connections"
+                message = "another host has the same url with another ca_file: give both the same"
                 raise ConfigError(root.file, key=f'host."{name}".ca_file', message=message)
     passwords = _passwords(root.table("passwords"))
     extauth = _extauth(root.table("extauth"), insecure)
     admins = _admins(root.table("admins"), root.table("admin"))
     policy = _policy(root.table("policy"))
     log = _log(root.table("log"))
-    root.refuse_unknown()
+    root.reject_unknown()
     return Config(root.file, http, bosh, passwords, extauth, admins, policy, log, insecure, host)
 
 
@@ -85,7 +86,7 @@ def _http(table: Table, insecure: bool) -> Http:
                 description,
             )
     proxies = tuple(_network(table, text) for text in table.texts("trusted_proxies", ()))
-    table.refuse_unknown()
+    table.reject_unknown()
     return Http(listen, proxies)
 
 
@@ -98,28 +99,28 @@ def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
 
 def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
-    _check_url(table, url, 'the address of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
+    _check_url(table, url, 'the URL of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
     ca_file = table.path("ca_file", common.ca_file if common else None)
     if ca_file is not None:
         try:
             certificates = load_pem_x509_certificates(ca_file.read_bytes())
         except OSError as error:
-            raise table.error("ca_file", f"it can't be read ({error.strerror}); give a PEM file") from None
+            raise table.error("ca_file", f"can't be read ({error.strerror}); give a PEM file") from None
         except ValueError:
             certificates = []
         if not certificates:
-            raise table.error("ca_file", "there is no certificate in it; give a PEM file")
+            raise table.error("ca_file", "it contains no certificate; give a PEM file")
     public_url = table.optional_text("public_url", common.public_url if common else None)
     if public_url is not None and _parts(public_url) is None:
-        raise table.error("public_url", 'give an http or https address, such as "https://example.org/bosh"')
+        raise table.error("public_url", 'give an http or https URL, such as "https://example.org/bosh"')
     timeout = table.number("timeout", common.timeout if common else 10, 0.1, 300)
     connections = table.integer("connections", common.connections if common else 8, 1, 1000)
-    table.refuse_unknown()
+    table.reject_unknown()
     return Bosh(url, ca_file, public_url, timeout, connections)
 
 
 def _parts(url: str) -> SplitResult | None:
-    """The parts of an http or https address; ``None`` if it is no such address."""
+    """The parts of an http or https URL; ``None`` for anything else."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -139,47 +140,49 @@ def _host(table: Table) -> str:
 def _passwords(table: Table) -> Passwords:
     store = table.text("store", "sqlite")
     if store.startswith(("redis:", "rediss:", "unix:")):
-        raise table.error("store", f"the redis store is not there yet: give {STORE}", store.split(":")[0] + ":…")
+        raise table.error("store", f"the redis store is not implemented yet: give {STORE}", store.split(":")[0] + ":…")
     is_path = store.startswith("sqlite:///") and len(store) > len("sqlite:///")
     if not is_path and store not in ("sqlite", "sqlite://:memory:"):
         raise table.error("store", f"give {STORE}")
     lifetime = table.number("lifetime", 30, 1, 3600)
-    table.refuse_unknown()
+    table.reject_unknown()
     return Passwords(store, lifetime)
 
 
 def _extauth(table: Table, insecure: bool) -> Extauth:
     listen = table.texts("listen", (), single=True)
     for description in listen:
-        _extauth_place(table, description)
+        _check_extauth_place(table, description)
     program = _program(table)
     copies = table.integer("program_copies", 2, 1, 100)
     url = table.optional_text("url", None)
     if url is not None:
-        _check_url(table, url, 'the web application\'s address, such as "https://example.org/extauth"', insecure)
+        _check_url(table, url, 'the web application\'s URL, such as "https://example.org/extauth"', insecure)
     secret_file = table.path("secret_file", None)
     if secret_file is not None and url is None:
-        raise table.error("secret_file", "it is sent to extauth.url, which is not set")
+        raise table.error("secret_file", "it is sent to extauth.url, which is not set: set url or remove secret_file")
     authority = table.optional_text("authority", None)
     chosen = [key for key in ("program", "url", "authority") if table.has(key)]
     if len(chosen) > 1:
-        raise table.error(chosen[1], f"extauth.{chosen[0]} is set, too: one of them can answer for ordinary passwords")
+        raise table.error(
+            chosen[1], f"extauth.{chosen[0]} is set, too: only one of them can answer for ordinary passwords"
+        )
     users = table.choice("users", "known", ("known", "none", "any"))
     users_file = table.path("users_file", None)
-    table.refuse_unknown()
+    table.reject_unknown()
     return Extauth(listen, program, copies, url, secret_file, authority, users, users_file)
 
 
-def _extauth_place(table: Table, description: str) -> None:
-    right = 'give "unix:PATH", "systemd:domain=UNIX:…", or "tcp:PORT:interface=127.0.0.1"'
+def _check_extauth_place(table: Table, description: str) -> None:
+    expected = 'give "unix:PATH", "systemd:domain=UNIX:…", or "tcp:PORT:interface=127.0.0.1"'
     try:
         place = endpoints.examine(description)
     except ValueError as error:
-        raise table.error("listen", f"{error}; {right}", description) from None
+        raise table.error("listen", f"{error}; {expected}", description) from None
     beyond = place.kind == "tcp" and not endpoints.is_loopback(place.interface)
     if beyond or place.kind == "tls" or description.startswith("systemd:domain=INET"):
         raise table.error(
-            "listen", f"passwords are asked for there, so it must not leave this machine: {right}", description
+            "listen", f"passwords are checked there, so other machines must not reach it: {expected}", description
         )
 
 
@@ -190,21 +193,25 @@ def _program(table: Table) -> tuple[str, ...] | None:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise table.error("program", f"it is no command line: {str(error).lower()}") from None
+        raise table.error("program", f"not a command line: {str(error).lower()}") from None
     if not words or not words[0].startswith("/"):
         raise table.error("program", "give the program with its absolute path, and its arguments")
     if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
-        raise table.error("program", f"{words[0]} is no file that can be executed")
+        raise table.error("program", f"{words[0]} is not an executable file")
     return tuple(words)
 
 
-def _check_url(table: Table, url: str, right: str, insecure: bool) -> None:
-    """:raises ConfigError: ``table.url`` is not an address to which passwords may be sent."""
+def _check_url(table: Table, url: str, expected: str, insecure: bool) -> None:
+    """Check that passwords may be sent to the URL in ``table``.
+
+    :param expected: the text for "give …" in an error.
+    :raises ConfigError: they may not.
+    """
     parts = _parts(url)
     if parts is None:
-        raise table.error("url", f"give {right}")
+        raise table.error("url", f"give {expected}")
     if parts.username is not None or parts.password is not None:
-        raise table.error("url", "it must not hold a user name or password", "(not shown)")
+        raise table.error("url", "it must not contain a user name or password", "(not shown)")
     if parts.scheme == "http" and not endpoints.is_loopback(parts.hostname or "") and not insecure:
         raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
 
@@ -217,28 +224,36 @@ def _admins(table: Table, narrowed: Table) -> Admins:
         if jid is None:
             raise table.error("accounts", "give bare JIDs of ejabberd's accounts, local@host", text)
         accounts.add(jid)
-    table.refuse_unknown()
+    table.reject_unknown()
     if file is None and not accounts:
         raise ConfigError(
             table.file,
             key="admins.file",
-            message="nobody could use warmside: give a file with lines NAME:HASH, "
-            "each made with `warmside hash-password NAME`, or set admins.accounts",
+            message="there are no admins: give a file with lines NAME:HASH, "
+            "each printed by `warmside hash-password NAME`, or set admins.accounts",
         )
     policies: dict[str, Policy] = {}
     for name in narrowed.names():
         jid = _bare(name)
         key = jid if jid in accounts else name
         if file is None and key not in accounts:
-            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is not one of admins.accounts")
+            raise ConfigError(
+                narrowed.file,
+                key=f'admin."{name}"',
+                message="not one of admins.accounts: add it there, or set admins.file",
+            )
         if key in policies:
-            raise ConfigError(narrowed.file, key=f'admin."{name}"', message="it is there twice, in another spelling")
+            raise ConfigError(
+                narrowed.file,
+                key=f'admin."{name}"',
+                message="this admin is configured twice, in another spelling: remove one",
+            )
         policies[key] = _policy(narrowed.table(name), protected=())
     return Admins(file, frozenset(accounts), policies)
 
 
 def _bare(text: str) -> str | None:
-    """A prepared bare JID; ``None`` if the text is none."""
+    """The prepared bare JID; ``None`` if the text is not one."""
     try:
         jid = prepare(text)
     except InvalidJID:
@@ -255,7 +270,7 @@ def _policy(table: Table, protected: tuple[str, ...] = ("admin@*", "administrato
             raise table.error("hosts", f"{error}; give virtual hosts of ejabberd", host) from None
     users = _patterns(table, "users", ("*",))
     patterns = _patterns(table, "protected", protected)
-    table.refuse_unknown()
+    table.reject_unknown()
     return Policy(frozenset(hosts), users, patterns)
 
 
@@ -272,5 +287,5 @@ def _patterns(table: Table, key: str, default: tuple[str, ...]) -> tuple[Pattern
 def _log(table: Table) -> Log:
     file = table.path("file", None)
     form = table.choice("format", "text", ("text", "json"))
-    table.refuse_unknown()
+    table.reject_unknown()
     return Log(file, form)

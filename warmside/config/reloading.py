@@ -1,7 +1,6 @@
-"""Small files that an operator changes while warmside runs: admins and secrets.
+"""Read small files that an operator changes while warmside runs: admins and secrets.
 
-Such a file is refused when others could have written it; a broken new content is logged, and the old
-one stays in force.
+A file that other users can write to is rejected. An invalid new content is logged, and the previous content is used.
 """
 
 import os
@@ -17,13 +16,13 @@ Content = TypeVar("Content")
 
 
 class FileRefused(Exception):
-    """A file can't be used. The message says why, and shows nothing of what is in it."""
+    """A file can't be used. The message says why, and shows no content of the file."""
 
 
 class ReloadingFile(Generic[Content]):
-    """What is in a file, read again when it changes.
+    """The content of a file, read again when it changes.
 
-    :param read: reads it; raises `FileRefused`.
+    :param read: reads the file; raises `FileRefused`.
     :raises FileRefused: the file can't be used now.
     """
 
@@ -37,7 +36,7 @@ class ReloadingFile(Generic[Content]):
 
     @property
     def content(self) -> Content:
-        """What the file says now, or said when it was last in order."""
+        """The content of the file; the last valid one if the file is invalid now."""
         if self._stamp() != self._seen:
             self.reload()
         return self._content
@@ -49,7 +48,9 @@ class ReloadingFile(Generic[Content]):
             self._content = self._read(self._path)
             self.log.info("{path}: read again", path=str(self._path))
         except FileRefused as error:
-            self.log.error("{path}: {reason}; its old content stays in force", path=str(self._path), reason=str(error))
+            self.log.error(
+                "{path}: {reason}; the previous content is still used", path=str(self._path), reason=str(error)
+            )
 
     def _stamp(self) -> tuple[int, ...]:
         try:
@@ -59,24 +60,24 @@ class ReloadingFile(Generic[Content]):
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid)
 
 
-def read_guarded(path: Path, most: int) -> str:
-    """The text of a file that only root and warmside's own user can have written.
+def read_guarded(path: Path, max_bytes: int) -> str:
+    """Return the text of a file that only root and the user of this process can write to.
 
-    :param most: bytes that it may have.
-    :raises FileRefused: it can't be read, others may write to it, it is too long or no UTF-8.
+    :param max_bytes: maximum size.
+    :raises FileRefused: it can't be read, other users can write to it, it is too long or not UTF-8.
     """
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()):
-                raise FileRefused("it belongs neither to root nor to the user that warmside runs as")
+                raise FileRefused(f"its owner is neither root nor the user that runs warmside: chown {path}")
             if writable_by_others(status):
-                raise FileRefused(f"others than its owner may write to it: chmod go-w {path}")
-            data = file.read(most + 1)
+                raise FileRefused(f"other users can write to it: chmod go-w {path}")
+            data = file.read(max_bytes + 1)
     except OSError as error:
-        raise FileRefused(f"it can't be read: {error.strerror}") from None
-    if len(data) > most:
-        raise FileRefused("it is far too long")
+        raise FileRefused(f"can't be read: {error.strerror}") from None
+    if len(data) > max_bytes:
+        raise FileRefused(f"it is longer than {max_bytes} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError:

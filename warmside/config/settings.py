@@ -1,4 +1,4 @@
-"""What the configuration says, as frozen dataclasses. `warmside.config.loader` reads them from a file."""
+"""The configuration as frozen dataclasses. `warmside.config.loader` reads them from a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from warmside.jids import Pattern
 
 @dataclass(frozen=True)
 class Http:
-    """Where HTTP is served, and which peers' ``X-Forwarded-For`` is believed."""
+    """``[http]``: endpoint strings, and the proxies whose ``X-Forwarded-For`` is trusted."""
 
     listen: tuple[str, ...]
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -18,7 +18,7 @@ class Http:
 
 @dataclass(frozen=True)
 class Bosh:
-    """Where a host's connection manager is and how it is used."""
+    """``[bosh]`` or ``[host."NAME"]``: the connection manager of a host. ``timeout`` is in seconds."""
 
     url: str
     ca_file: Path | None
@@ -29,7 +29,7 @@ class Bosh:
 
 @dataclass(frozen=True)
 class Passwords:
-    """Where one-time passwords are kept, and how many seconds they live."""
+    """``[passwords]``: the store of one-time passwords, and their lifetime in seconds."""
 
     store: str
     lifetime: float
@@ -37,7 +37,7 @@ class Passwords:
 
 @dataclass(frozen=True)
 class Extauth:
-    """Who answers for what is no one-time password: a program, an address, an authority, or the known users."""
+    """``[extauth]``: what answers for ordinary passwords: a program, a URL, an authority or the known users."""
 
     listen: tuple[str, ...]
     program: tuple[str, ...] | None
@@ -51,14 +51,14 @@ class Extauth:
 
 @dataclass(frozen=True)
 class Policy:
-    """Whose sessions may be warmed. An empty ``hosts`` allows all of them."""
+    """``[policy]``: the users whose sessions may be warmed. An empty ``hosts`` allows every host."""
 
     hosts: frozenset[str] = frozenset()
     users: tuple[Pattern, ...] = (Pattern.parse("*"),)
     protected: tuple[Pattern, ...] = ()
 
     def allows(self, bare: str, host: str) -> bool:
-        """Whether a prepared bare JID at a prepared host may be warmed."""
+        """True if a session of the prepared bare JID at the prepared host may be warmed."""
         return (
             (not self.hosts or host in self.hosts)
             and any(pattern.matches(bare) for pattern in self.users)
@@ -68,7 +68,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Admins:
-    """Who may use the HTTP interface: a file, ejabberd's accounts (prepared bare JIDs), and what narrows each."""
+    """``[admins]``: the admins file, accounts of ejabberd (prepared bare JIDs), and the policy of each admin."""
 
     file: Path | None
     accounts: frozenset[str]
@@ -77,7 +77,7 @@ class Admins:
 
 @dataclass(frozen=True)
 class Log:
-    """Where the log goes (stderr if ``None``), and whether it is ``text`` or ``json``."""
+    """``[log]``: the file (``None`` is stderr), and the format: ``text`` or ``json``."""
 
     file: Path | None
     format: str
@@ -85,7 +85,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole file. ``host`` has the virtual hosts with settings of their own."""
+    """The whole configuration. ``host`` has the virtual hosts with their own settings."""
 
     path: Path
     http: Http
@@ -99,17 +99,17 @@ class Config:
     host: Mapping[str, Bosh] = field(default_factory=dict)
 
     def bosh_for(self, host: str) -> Bosh:
-        """The settings of the connection manager that serves a prepared host."""
+        """Return the settings of the connection manager for a prepared host."""
         return self.host.get(host, self.bosh)
 
     def allows(self, admin: str, bare: str, host: str) -> bool:
-        """Whether an admin may have a prepared bare JID at a prepared host warmed."""
+        """True if the admin may warm a session of the prepared bare JID at the prepared host."""
         if bare in self.admins.accounts or not self.policy.allows(bare, host):
             return False
         narrowed = self.admins.narrowed.get(admin)
         return narrowed is None or narrowed.allows(bare, host)
 
     def managers(self) -> list[Bosh]:
-        """The settings of every connection manager that the policy lets be used."""
+        """Return the settings of every connection manager that the policy allows, one for each URL."""
         hosts = self.policy.hosts or {"", *self.host}
         return list({found.url: found for found in map(self.bosh_for, sorted(hosts))}.values())

@@ -1,6 +1,6 @@
-"""Typed access to a table of a TOML file, with errors that a person can act on.
+"""Typed access to a table of a TOML file. Errors name the key, the value and the fix.
 
-It knows nothing of warmside's own keys.
+Independent of warmside's own keys.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ConfigError(Exception):
-    """Something is wrong with a configuration file; the text names the file, the key and the value."""
+    """A configuration file can't be used. The text names the file, the key and the value."""
 
     def __init__(self, file: Path, *, key: str = "", shown: str = "", message: str) -> None:
         self.file = file
@@ -22,7 +22,7 @@ class ConfigError(Exception):
 class Table:
     """One table of a TOML file.
 
-    Each access notes that the key is known, so that `refuse_unknown` can name the others.
+    Each access records the key as known, so that `reject_unknown` can name the others.
     """
 
     def __init__(self, file: Path, name: str, raw: dict[str, Any]) -> None:
@@ -32,7 +32,10 @@ class Table:
         self._known: set[str] = set()
 
     def error(self, key: str, message: str, value: object = None) -> ConfigError:
-        """An error about a key; ``value`` if only a part of the key's value is wrong, or must not be shown."""
+        """Return an error about a key.
+
+        :param value: shown instead of the key's value, if only a part of that is wrong or it is secret.
+        """
         return ConfigError(
             self.file,
             key=self._full(key),
@@ -41,40 +44,40 @@ class Table:
         )
 
     def names(self) -> list[str]:
-        """The keys that the file has in this table."""
+        """Return the keys of this table in the file."""
         return list(self._raw)
 
     def has(self, key: str) -> bool:
-        """Whether the file has the key in this table."""
+        """True if the file has the key in this table."""
         return key in self._raw
 
     def table(self, key: str) -> "Table":
-        """A table in this one; an empty one if the file has none."""
+        """Return a table in this one; an empty one if the file has none."""
         raw = self._get(key, {})
         if not isinstance(raw, dict):
-            raise self.error(key, f"it is a table: write [{self._full(key)}]")
+            raise self.error(key, f"not a table: write [{self._full(key)}]")
         return Table(self.file, self._full(key), raw)
 
     def text(self, key: str, default: str) -> str:
-        """A text that isn't empty."""
+        """Return a string that is not empty or blank."""
         value = self._get(key, default)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(key, "give a text in quotes")
+            raise self.error(key, "give a string in quotes")
         return value
 
     def optional_text(self, key: str, default: str | None) -> str | None:
-        """A text, or ``default`` if the key is absent."""
+        """Return a string, or ``default`` if the key is absent."""
         return default if self._get(key, None) is None else self.text(key, "")
 
     def choice(self, key: str, default: str, allowed: tuple[str, ...]) -> str:
-        """One of the allowed texts."""
+        """Return one of the allowed strings."""
         value = self._get(key, default)
         if value not in allowed:
             raise self.error(key, "give one of " + ", ".join(map(_shown, allowed)))
         return str(value)
 
     def path(self, key: str, default: Path | None) -> Path | None:
-        """An absolute path, or ``default`` if the key is absent."""
+        """Return an absolute path, or ``default`` if the key is absent."""
         value = self.optional_text(key, None)
         if value is None:
             return default
@@ -83,44 +86,50 @@ class Table:
         return Path(value)
 
     def texts(self, key: str, default: tuple[str, ...], *, single: bool = False) -> tuple[str, ...]:
-        """A list of texts; with ``single``, one text alone will do, too."""
+        """Return a list of strings.
+
+        :param single: accept one string instead of a list.
+        """
         value = self._get(key, default)
         if single and isinstance(value, str):
             value = [value]
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) and each for each in value):
-            raise self.error(key, f"give {'a text or ' if single else ''}a list of texts in quotes")
+            raise self.error(key, f"give {'a string or ' if single else ''}a list of strings in quotes")
         return tuple(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        """``true`` or ``false``."""
+        """Return ``true`` or ``false``."""
         value = self._get(key, default)
         if not isinstance(value, bool):
             raise self.error(key, "give true or false")
         return value
 
-    def integer(self, key: str, default: int, least: int, most: int) -> int:
-        """A whole number within bounds."""
+    def integer(self, key: str, default: int, minimum: int, maximum: int) -> int:
+        """Return an integer from ``minimum`` to ``maximum``."""
         value = self._get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise self.error(key, f"give a whole number from {least} to {most}")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise self.error(key, f"give a whole number from {minimum} to {maximum}")
         return value
 
-    def number(self, key: str, default: float, least: float, most: float) -> float:
-        """A number, often of seconds, within bounds."""
+    def number(self, key: str, default: float, minimum: float, maximum: float) -> float:
+        """Return a number from ``minimum`` to ``maximum``."""
         value = self._get(key, default)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-            raise self.error(key, f"give a number from {least:g} to {most:g}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise self.error(key, f"give a number from {minimum:g} to {maximum:g}")
         return value
 
-    def refuse_unknown(self) -> None:
-        """:raises ConfigError: the file has a key here that nothing asked for."""
+    def reject_unknown(self) -> None:
+        """Reject keys that were not accessed.
+
+        :raises ConfigError: the file has such a key in this table.
+        """
         for key in self._raw:
             if key in self._known:
                 continue
             similar = difflib.get_close_matches(key, self._known, 1)
             hint = f": did you mean {self._full(similar[0])}?" if similar else ""
             raise ConfigError(
-                self.file, key=self._full(key), shown=_shown(self._raw[key]), message=f"there is no such key{hint}"
+                self.file, key=self._full(key), shown=_shown(self._raw[key]), message=f"unknown key{hint}"
             )
 
     def _get(self, key: str, default: Any) -> Any:
@@ -132,7 +141,7 @@ class Table:
 
 
 def _shown(value: object) -> str:
-    """A value as TOML would show it, on one line and bounded."""
+    """Return a value as TOML writes it, on one line of at most 120 characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:

@@ -89,7 +89,9 @@ class BoundedChannel(ObservableHTTPChannel):
     def end(self) -> None:
         """Read no request after the one that is being processed; close at once if none is expected."""
         if self.busy:
-            self.close_after(self.current_request)
+            # A connection that is not kept has no request while its last response is written.
+            if self.current_request is not None:
+                self.close_after(self.current_request)
         elif not self.awaited and not self.rejected:
             self.loseConnection()  # type: ignore[no-untyped-call]
 
