@@ -204,7 +204,7 @@ class Services(ServiceCase):
 class _Channel:
     """A connection whose response is being written."""
 
-    busy = awaited = refused = False
+    busy = awaited = rejected = False
 
     def end(self) -> None:
         pass
