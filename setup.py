@@ -46,7 +46,7 @@ setup(
         "Twisted[tls]>=24.7",
         "treq>=24.9",
         "wokkel>=18.0.0",
-        "prometheus-client>=0.20",
+        "prometheus-client>=0.23.1",
         "bcrypt>=4.0",
         "cryptography>=42.0",
         "scramp>=1.4.18",
@@ -56,6 +56,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "coverage>=7.10",
             "django>=5.0",
             "flask>=3.0",
             "hypothesis>=6.100",

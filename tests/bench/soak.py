@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.real.boshclient import BoshClient
 from tests.real.parts import Server, basic, until
-from tests.real.test_commands import Folder as ProgramFolder
-from tests.real.test_commands import Program
+from tests.real.processes import Folder as ProgramFolder
+from tests.real.processes import Program
 
 YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 AT_ONCE = 6

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
 from tests.real.parts import WARMSIDE
-from tests.real.test_commands import Folder
+from tests.real.processes import Folder
 from warmside.extauth.authorities import OneTimeAuthority, UsersAuthority
 from warmside.extauth.frames import NO
 from warmside.extauth.protocol import ExtauthProtocol
