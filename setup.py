@@ -63,6 +63,7 @@ setup(
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "pytest>=8.0",
+            "pytest-xdist>=3.5",
             "requests>=2.31",
             "ruff>=0.6",
             "schemathesis>=4.0",

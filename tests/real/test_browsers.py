@@ -116,7 +116,7 @@ def test_a_page_that_attaches_late_finds_its_session_and_messages(
     browser.get(demo.url)
     port = free_port()
     inactivity = ("  mod_bosh: {}\n", "  mod_bosh:\n    max_inactivity: 2\n")
-    server = Server(tmp_path / "server", inactivity, listeners=browser_listener(port)).start()
+    server = Server(tmp_path, inactivity, listeners=browser_listener(port)).start()
     try:
         session = server.warm(jid="late@example.org", presence="available", attach_within=60, wait=2).json()
         assert (session["attach_within"], session["inactivity"]) == (60, 2)
