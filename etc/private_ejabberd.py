@@ -6,6 +6,7 @@ configuration, and needs no epmd, no cookie and no node name.
 
 import glob
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,17 +19,27 @@ class EjabberdFailed(Exception):
     """ejabberd can't be started, or exited unexpectedly. The text has the reason and the ends of its logs."""
 
 
-_allotted: set[int] = set()
+_reservations: list[int] = []
+"""File descriptors of the sockets that reserve ports for this process."""
 
 
 def free_port() -> int:
-    """Return a free TCP port on 127.0.0.1; never the same one twice in a process."""
+    """Return a TCP port of 127.0.0.1 on which nothing listens, and reserve it until this process ends.
+
+    No other call returns this port meanwhile, nor does a call in another process: each port has an abstract unix
+    socket, which one process can bind. The kernel uses no port below 32768 for outgoing connections.
+    """
     while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port: int = sock.getsockname()[1]
-        if port not in _allotted:
-            _allotted.add(port)
+        port = random.randrange(20000, 32768)
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0warmside-port-{port}")
+            with socket.socket() as sock:
+                sock.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+        else:
+            _reservations.append(reservation.detach())
             return port
 
 

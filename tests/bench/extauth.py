@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.real.parts import TWISTD, WARMSIDE, until
-from tests.real.test_commands import Folder
+from tests.real.processes import Folder
 from warmside.extauth.frames import ACCEPTED, REJECTED
 from warmside.otp import PREFIX
 

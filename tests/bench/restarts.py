@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.real.parts import WARMSIDE, until
-from tests.real.test_commands import Folder
+from tests.real.processes import Folder
 
 REQUESTS = (("GET", "/health", b"", 200), ("POST", "/warm", b"jid=juliet@example.org", 401))
 """Cheap requests without a login: method, path, body, expected status."""

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.real.boshclient import BoshClient
 from tests.real.parts import Server, basic, until
-from tests.real.test_commands import Folder as ProgramFolder
-from tests.real.test_commands import Program
+from tests.real.processes import Folder as ProgramFolder
+from tests.real.processes import Program
 from warmside.extauth.frames import REJECTED
 
 AT_ONCE = 6

@@ -1,6 +1,6 @@
-"""Real browsers: headless Chromium, and the demo for it to look at."""
+"""Run headless Chromium and the demo."""
 
-import hashlib
+import fcntl
 import os
 import re
 import socket
@@ -34,20 +34,16 @@ SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "/tmp/warmside-screenshots"))
 
 
 def libraries() -> Path:
-    """Strophe and Converse.js in the versions that the demo names, from npm, kept beside the virtual environment."""
-    package = (ROOT / "etc/demo/package.json").read_text()
-    folder = ROOT / ".venv" / f"demo-{hashlib.sha256(package.encode()).hexdigest()[:12]}"
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text(package)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
-        (folder / "complete").touch()
-    return folder / "node_modules"
+    """Return a folder with Strophe and Converse.js; the quickstart installs it with npm unless it is there."""
+    install = f"import runpy; runpy.run_path({str(ROOT / 'etc/quickstart')!r})['client_libraries']()"
+    with (ROOT / ".venv/demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # against another worker of the same test run
+        subprocess.run([sys.executable, "-c", install], check=True, capture_output=True, timeout=300)
+    return ROOT / ".venv/demo/node_modules"
 
 
 class Demo:
-    """The demo of ``etc/demo`` beside a server of the tests'."""
+    """The demo of ``etc/demo`` beside a test server."""
 
     def __init__(self, server: Server, bosh: int) -> None:
         self.port = free_port()
@@ -64,18 +60,18 @@ class Demo:
         until(self.answers)
 
     def answers(self) -> bool:
-        """Whether it can be connected to."""
+        """Return True if the demo accepts connections."""
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def close(self) -> None:
-        """End it."""
+        """Stop the demo."""
         self.process.terminate()
         self.process.wait(10)
 
 
 class Browser:
-    """A browser of one user's."""
+    """The browser of one user."""
 
     def __init__(self, name: str, profile: Path) -> None:
         options = webdriver.ChromeOptions()
@@ -92,14 +88,14 @@ class Browser:
         self.driver.get(url)
 
     def slow_down(self) -> "Browser":
-        """Have every request take 300 ms longer."""
+        """Delay every request by 300 ms."""
         conditions = {"offline": False, "latency": 300, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.enable", {})
         self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
         return self
 
     def log_in(self, url: str, client: str = "/strophe") -> "Browser":
-        """Log in to the demo under this browser's name."""
+        """Log in to the demo with this browser's name."""
         self.get(url)
         self.type("#name", self.name)
         self.click(f"input[value='{client}']")
@@ -107,42 +103,42 @@ class Browser:
         return self
 
     def find(self, selector: str) -> Any:
-        """The element, as soon as it is there."""
+        """Wait for an element and return it."""
         return self.until(lambda: next(iter(self.driver.find_elements(By.CSS_SELECTOR, selector)), None))
 
     def text(self, selector: str) -> str:
-        """The text of all elements that match."""
+        """Return the text of all matching elements."""
         return "\n".join(element.text for element in self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def click(self, selector: str) -> None:
-        """Click, as soon as that can be done."""
+        """Wait until an element can be clicked, and click it."""
         self.until(lambda: self.find(selector).click() or True)
 
     def type(self, selector: str, text: str) -> None:
-        """Type into a field."""
+        """Wait for a field and type into it."""
         self.until(lambda: self.find(selector).send_keys(text) or True)
 
     def sees(self, selector: str, text: str) -> None:
-        """Wait until the text is there."""
+        """Wait until a matching element contains the text."""
         self.until(lambda: text in self.text(selector))
 
     def run(self, script: str, *arguments: object) -> Any:
-        """Run a script that calls its last argument when it is done."""
+        """Run a script that calls its last argument with the result."""
         return self.driver.execute_async_script(script, *arguments)
 
-    def until(self, what: Callable[[], Any]) -> Any:
-        """Wait until something is so; meanwhile the page may change under one's hands."""
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """Call a function until its result is true; ignore errors of elements that the page replaces meanwhile."""
 
         def attempt() -> Any:
             try:
-                return what()
+                return condition()
             except WebDriverException:
                 return None
 
         return until(attempt, within=90)
 
     def screenshot(self, name: str) -> Path:
-        """Keep what is to be seen."""
+        """Save a screenshot and the console's log."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         path = SCREENSHOTS / (re.sub(r"[^A-Za-z0-9_-]+", "-", f"{name}-{self.name}") + ".png")
         self.driver.save_screenshot(str(path))
@@ -151,5 +147,9 @@ class Browser:
         return path
 
     def close(self) -> None:
-        """End it."""
+        """Close the browser."""
         self.driver.quit()
+
+
+Open = Callable[[str], Browser]
+"""Opens the browser of the user with this name."""

@@ -1,15 +1,69 @@
-"""One ejabberd with warmside in it for the whole test run."""
+"""Fixtures of the tests with real servers."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from private_ejabberd import free_port
 
+from tests.real.browser import Browser, Demo, Open
 from tests.real.parts import Server
+from tests.real.processes import Folder
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The sample files' ejabberd with warmside, running."""
+    """Run one ejabberd with warmside, from the sample files, for the whole session."""
     running = Server(tmp_path_factory.mktemp("server")).start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """Make a folder with a configuration."""
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
+    """Run a server with a listener for browsers; return that listener's port, too."""
+    port = free_port()
+    running = Server(tmp_path_factory.mktemp("browsers"), listeners=browser_listener(port)).start()
+    yield running, port
+    running.stop()
+
+
+def browser_listener(port: int) -> str:
+    """Return ejabberd's configuration of a listener for browsers."""
+    return (
+        f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'
+        "    request_handlers:\n      /bosh: mod_bosh\n      /ws: ejabberd_http_ws\n"
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(served: tuple[Server, int]) -> Iterator[Demo]:
+    """Run the demo."""
+    running = Demo(*served)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def open_browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Return a function that opens a browser; save screenshots if the test fails."""
+    browsers: list[Browser] = []
+    failed_before = request.session.testsfailed
+
+    def open_one(name: str) -> Browser:
+        browsers.append(Browser(name, tmp_path / name))
+        return browsers[-1]
+
+    yield open_one
+    if request.session.testsfailed > failed_before or os.environ.get("SCREENSHOTS"):
+        for browser in browsers:
+            browser.screenshot(request.node.name)
+    for browser in browsers:
+        browser.close()

@@ -1,6 +1,6 @@
-"""Real parts for tests: an ejabberd with warmside as its extauth program, from the sample files.
+"""Run ejabberd with warmside as its extauth program, from the sample files.
 
-The samples are taken as they stand; only ports, paths and what a test asks for is exchanged.
+The tests replace ports, paths and the settings under test in the samples, and nothing else.
 """
 
 import base64
@@ -39,7 +39,10 @@ class Reply(NamedTuple):
 
 
 def exchanged(text: str, *pairs: tuple[str, str]) -> str:
-    """The text with each first string exchanged for the second; each has to be there."""
+    """Replace the first string of each pair by the second.
+
+    :raises AssertionError: a string is not in the text.
+    """
     for old, new in pairs:
         assert old in text, f"{old!r} is not in the sample"
         text = text.replace(old, new)
@@ -47,15 +50,19 @@ def exchanged(text: str, *pairs: tuple[str, str]) -> str:
 
 
 def basic(name: str = ADMIN, password: str = PASSWORD) -> str:
-    """The value of an Authorization header."""
+    """Return the value of an Authorization header."""
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def until(what: Callable[[], Any], within: float = 60) -> Any:
-    """Wait until something is true; returns what it is."""
+def until(condition: Callable[[], Any], within: float = 60) -> Any:
+    """Call a function until its result is true, and return the result.
+
+    :param within: maximum of seconds.
+    :raises AssertionError: the time is over.
+    """
     deadline = time.monotonic() + within
-    while not (result := what()):
-        assert time.monotonic() < deadline, "it did not come about"
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"the condition is still false after {within:g} s"
         time.sleep(0.05)
     return result
 
@@ -69,7 +76,7 @@ class Site:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
-        """One request on a connection of its own."""
+        """Send one request on a new connection and return the reply."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
@@ -79,12 +86,12 @@ class Site:
             connection.close()
 
     def warm(self, accept: str = "application/json", /, **fields: object) -> Reply:
-        """``POST /warm`` as the admin, with JSON."""
+        """Send ``POST /warm`` as the admin, with JSON."""
         headers = {"Authorization": basic(), "Accept": accept, "Content-Type": "application/json"}
         return self.request("POST", "/warm", json.dumps(fields).encode(), headers)
 
     def serves(self) -> bool:
-        """Whether ``/health`` answers."""
+        """Return True if ``/health`` answers 200."""
         try:
             return self.request("GET", "/health").status == 200
         except OSError:
@@ -92,9 +99,13 @@ class Site:
 
 
 class Server(Site):
-    """An ejabberd in a folder of its own, with warmside as its extauth program.
+    """A private ejabberd with warmside as its extauth program.
 
-    :param yml: exchanges in ``etc/ejabberd.yml``; ``toml``: text appended to ``etc/warmside.toml``.
+    :param folder: all files of both.
+    :param yml: replacements in ``etc/ejabberd.yml``, see `exchanged`.
+    :param toml: text appended to ``etc/warmside.toml``.
+    :param listeners: text appended to ejabberd's listeners.
+    :param program: command line of the extauth program; default: ``warmside extauth``.
     """
 
     def __init__(
@@ -131,7 +142,7 @@ class Server(Site):
         self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh)
 
     def sample_toml(self) -> str:
-        """The sample configuration with this server's ports and paths."""
+        """Return the sample configuration with this server's ports and paths."""
         return exchanged(
             (ROOT / "etc/warmside.toml").read_text(),
             ('"/etc/warmside/admins"', f'"{self.admins}"'),
@@ -140,32 +151,32 @@ class Server(Site):
         )  # fmt: skip
 
     def attached(self, jid: str, **fields: object) -> BoshClient:
-        """Warm a session whose requests are held for a second at most, and attach to it."""
+        """Warm a session with ``wait`` of one second, and attach to it."""
         reply = self.warm(jid=jid, **{"wait": 1} | fields)
         assert reply.status == 200, reply.body
         return BoshClient(self.bosh, jid.partition("@")[2]).attach(reply.json())
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of warmside's processes: folders of their own."""
+        """The environment of warmside's processes, with this server's folders."""
         return dict(os.environ) | {
             "RUNTIME_DIRECTORY": str(self.folder / "runtime"),
             "STATE_DIRECTORY": str(self.folder / "state"),
         }
 
     def start(self, *, serving: bool = True) -> "Server":
-        """Start ejabberd, and wait for warmside."""
+        """Start ejabberd; wait for warmside unless ``serving`` is False."""
         self.ejabberd.start(environ=self.environ)
         if serving:
             until(self.serves)
         return self
 
     def stop(self) -> None:
-        """Stop ejabberd, and with it warmside."""
+        """Stop ejabberd, and thereby warmside."""
         self.ejabberd.stop()
 
     def command(self, name: str, **arguments: object) -> Any:
-        """Run one of ejabberd's commands."""
+        """Run an ejabberd command and return its result."""
         connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
         connection.request("POST", f"/api/{name}", json.dumps(arguments), {"Content-Type": "application/json"})
         response = connection.getresponse()
@@ -175,17 +186,22 @@ class Server(Site):
         return json.loads(body)
 
     def connected(self) -> int:
-        """How many users are connected."""
+        """Return the number of connected sessions."""
         answer = self.command("connected_users_number")
         return int(answer["num_sessions"] if isinstance(answer, dict) else answer)
 
+    def offline_messages(self, user: str) -> int:
+        """Return the number of messages that wait for a user."""
+        answer = self.command("get_offline_count", user=user, server="example.org")
+        return int(answer["value"] if isinstance(answer, dict) else answer)
+
     def sessions(self, user: str) -> list[str]:
-        """The full JIDs of a user's sessions; of all whose names begin so if the name ends with a star."""
+        """Return the full JIDs of a user's sessions; a name with a final ``*`` is a prefix of names."""
         start = user.removesuffix("*") if user.endswith("*") else f"{user}@"
         return [jid for jid in self.command("connected_users") if jid.startswith(start)]
 
     def programs(self) -> list[int]:
-        """Process IDs of warmside's copies under this ejabberd."""
+        """Return the process IDs of this ejabberd's extauth programs."""
         marker = str(self.toml)
         parents: dict[int, int] = {}
         for entry in Path("/proc").iterdir():
@@ -197,16 +213,16 @@ class Server(Site):
                     continue
                 if marker in command and "extauth" in command and "python" in command[0]:
                     parents[int(entry.name)] = parent
-        # A child that was forked a moment ago still has the command line of its parent.
+        # A forked child has the command line of its parent until it calls exec.
         return [process for process, parent in parents.items() if parent not in parents]
 
     def output(self) -> str:
-        """What ejabberd and warmside have logged."""
+        """Return the log of ejabberd and warmside."""
         return (self.folder / "ejabberd" / "output.log").read_text()
 
 
 def run(*command: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end with captured output."""
+    """Run a command to its end, for at most 60 seconds, and capture its output."""
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, timeout=60, **options
     )

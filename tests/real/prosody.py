@@ -1,4 +1,4 @@
-"""A Prosody of one's own, for what another connection manager than ejabberd's does."""
+"""Run a private Prosody: a connection manager that differs from ejabberd's."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ class Prosody:
         until(lambda: answers(self.port))
 
     def register(self, user: str, password: str) -> None:
-        """Make an account."""
+        """Register an account."""
         subprocess.run(
             ["prosodyctl", "--config", self._configuration, "register", user, "example.org", password],
             check=True,
@@ -56,6 +56,6 @@ class Prosody:
         )
 
     def stop(self) -> None:
-        """End it."""
+        """Stop Prosody."""
         self._process.terminate()
         self._process.wait(10)

@@ -1,4 +1,4 @@
-"""A TCP proxy that makes a network slow: every byte arrives half a round trip late."""
+"""A TCP proxy that delays every byte by half a round trip."""
 
 import socket
 import threading
@@ -7,9 +7,9 @@ from collections import deque
 
 
 class SlowProxy:
-    """Forwards to a port of this machine.
+    """Forward connections to a port of this machine.
 
-    :param round_trip: seconds of one round trip.
+    :param round_trip: seconds of a round trip.
     """
 
     def __init__(self, target: int, round_trip: float) -> None:
@@ -34,7 +34,7 @@ class SlowProxy:
             threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        time.sleep(2 * self._delay)  # the handshake
+        time.sleep(2 * self._delay)  # the TCP handshake
         server = socket.create_connection(("127.0.0.1", self._target))
         threads = [
             threading.Thread(target=self._carry, args=pair, daemon=True)

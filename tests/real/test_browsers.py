@@ -1,11 +1,6 @@
-"""What users see: real browsers against a real ejabberd."""
+"""The demo in real browsers, against a real ejabberd."""
 
 import http.client
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +8,9 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient
-from tests.real.browser import Browser, Demo, libraries
-from tests.real.parts import PASSWORD, ROOT, Server, until
-from tests.real.proxy import SlowProxy
-
-Open = Callable[[str], Browser]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
-    """A server with a listener for browsers, and that listener's port."""
-    port = free_port()
-    listener = (
-        f'  - port: {port}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'
-        "    request_handlers:\n      /bosh: mod_bosh\n      /ws: ejabberd_http_ws\n"
-    )
-    running = Server(tmp_path_factory.mktemp("browsers"), listeners=listener).start()
-    yield running, port
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def demo(served: tuple[Server, int]) -> Iterator[Demo]:
-    running = Demo(*served)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def open_browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """Opens browsers; what they show is kept when the test fails."""
-    browsers: list[Browser] = []
-    failed_before = request.session.testsfailed
-
-    def open_one(name: str) -> Browser:
-        browsers.append(Browser(name, tmp_path / name))
-        return browsers[-1]
-
-    yield open_one
-    if request.session.testsfailed > failed_before or os.environ.get("SCREENSHOTS"):
-        for browser in browsers:
-            browser.screenshot(request.node.name)
-    for browser in browsers:
-        browser.close()
+from tests.real.browser import Browser, Demo, Open
+from tests.real.conftest import browser_listener
+from tests.real.parts import Server, until
 
 
 def test_two_users_meet_and_chat_with_strophe(demo: Demo, open_browser: Open) -> None:
@@ -78,7 +33,7 @@ def test_two_users_meet_and_chat_with_strophe(demo: Demo, open_browser: Open) ->
     romeo.sees("#messages .theirs", "Ay me!")
 
 
-def test_who_closed_the_window_has_messages_and_contact_requests_when_he_comes_back(
+def test_messages_and_contact_requests_wait_for_a_closed_window_to_open_again(
     served: tuple[Server, int], demo: Demo, open_browser: Open
 ) -> None:
     server, _ = served
@@ -92,7 +47,7 @@ def test_who_closed_the_window_has_messages_and_contact_requests_when_he_comes_b
     tybalt.type("#send input", "What, drawn, and talk of peace?")
     tybalt.click("#send button")
     tybalt.sees("#messages .mine", "What, drawn")
-    time.sleep(0.5)
+    until(lambda: server.offline_messages("benvolio") == 1)
     benvolio.get(demo.url + "/strophe")
     benvolio.sees("#contacts", "Accept")
     benvolio.click("#contacts button")
@@ -100,7 +55,7 @@ def test_who_closed_the_window_has_messages_and_contact_requests_when_he_comes_b
 
 
 def chat_with_a_friend(server: Server, browser: Browser, user: str) -> None:
-    """The browser's Converse.js gets a message, and answers."""
+    """Send a message to the browser's Converse.js, and answer it there."""
     friend = server.attached("friend@example.org")
     friend.presence()
     friend.message(f"{user}@example.org", "Hello from afar")
@@ -112,7 +67,7 @@ def chat_with_a_friend(server: Server, browser: Browser, user: str) -> None:
 
 
 def open_chat(browser: Browser) -> bool:
-    """Open the chat with the friend."""
+    """Open the chat with the friend; return True if it shows the message."""
     for entry in browser.driver.find_elements("css selector", "converse-roster-contact a"):
         if "friend" in entry.text:
             entry.click()
@@ -121,7 +76,7 @@ def open_chat(browser: Browser) -> bool:
 
 
 def befriend(server: Server, *users: str) -> None:
-    """Make two users each other's contacts."""
+    """Make two users contacts of each other."""
     for user, other in (users, users[::-1]):
         server.command(
             "add_rosteritem",
@@ -154,173 +109,35 @@ document.head.append(element);
 """
 
 
-def test_a_page_that_attaches_late_finds_its_session_and_what_came(
-    served: tuple[Server, int], demo: Demo, open_browser: Open
+def test_a_page_that_attaches_late_finds_its_session_and_messages(
+    demo: Demo, open_browser: Open, tmp_path: Path
 ) -> None:
-    server, port = served
     browser = open_browser("late")
     browser.get(demo.url)
-    session = server.warm(jid="late@example.org", presence="available", attach_within=60, wait=2).json()
-    assert session["attach_within"] == 60 and session["inactivity"] < 45
-    friend = server.attached("friend@example.org")
-    friend.message(session["jid"], "You are late")
-    script = demo.url + "/lib/strophe.js/dist/strophe.umd.min.js"
-    seen = browser.run(LATE, script, f"http://127.0.0.1:{port}/bosh", session, 45)
-    assert seen == "You are late"
-    friend.terminate()
+    port = free_port()
+    inactivity = ("  mod_bosh: {}\n", "  mod_bosh:\n    max_inactivity: 2\n")
+    server = Server(tmp_path, inactivity, listeners=browser_listener(port)).start()
+    try:
+        session = server.warm(jid="late@example.org", presence="available", attach_within=60, wait=2).json()
+        assert (session["attach_within"], session["inactivity"]) == (60, 2)
+        friend = server.attached("friend@example.org")
+        friend.message(session["jid"], "You are late")
+        friend.terminate()
+        script = demo.url + "/lib/strophe.js/dist/strophe.umd.min.js"
+        seen = browser.run(LATE, script, f"http://127.0.0.1:{port}/bosh", session, 5)
+        assert seen == "You are late"
+    finally:
+        server.stop()
 
 
-class Example:
-    """The Flask example with its page."""
-
-    def __init__(self, server: Server, bosh: int, folder: Path) -> None:
-        for name in ("page.html", "session.js"):
-            (folder / name).write_bytes((ROOT / "etc/examples" / name).read_bytes())
-        strophe = libraries() / "strophe.js/dist/strophe.umd.min.js"
-        (folder / strophe.name).write_bytes(strophe.read_bytes())
-        self.port = free_port()
-        self.bosh = f"http://127.0.0.1:{bosh}/bosh"
-        environ = os.environ | {
-            "WARMSIDE": f"http://127.0.0.1:{server.port}",
-            "WARMSIDE_PASSWORD": PASSWORD,
-            "SECRET_KEY": "for a test",
-            "STATIC": str(folder),
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", ROOT / "etc/examples/flask_app.py", "run", "-p", str(self.port)],
-            env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def log_in(self, browser: Browser, user: str, page: str) -> None:
-        """Log in as a user."""
-
-        def there() -> bool:
-            browser.get("about:blank")
-            browser.get(page)
-            return True
-
-        browser.until(there)
-        browser.run(
-            "const [user, done] = arguments;"
-            "fetch('/login', {method: 'POST', body: new URLSearchParams({user})}).then(() => done())",
-            user,
-        )
-
-    def open(self, browser: Browser, user: str) -> None:
-        """Log in as a user, and open the page."""
-        self.log_in(browser, user, f"http://127.0.0.1:{self.port}/static/page.html#user=none")
-        browser.get("about:blank")
-        browser.get(f"http://127.0.0.1:{self.port}/static/page.html#user={user}&bosh={self.bosh}")
-
-    def close(self) -> None:
-        """End it."""
-        self.process.terminate()
-        self.process.wait(10)
-
-
-@pytest.fixture(scope="module")
-def example(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
-    running = Example(*served, tmp_path_factory.mktemp("static"))
-    yield running
-    running.close()
-
-
-def test_a_reload_of_the_page_keeps_the_session(
-    served: tuple[Server, int], example: Example, open_browser: Open
-) -> None:
-    server, _ = served
-    browser = open_browser("nurse")
-    example.open(browser, "nurse")
-    browser.sees("#state", "online")
-    (session,) = server.sessions("nurse")
-    browser.driver.refresh()
-    browser.sees("#me", session)
-    browser.sees("#state", "online")
-    assert server.sessions("nurse") == [session]
-    friend = server.attached("friend@example.org")
-    friend.message(session, "after the reload")
-    browser.sees("#messages", "after the reload")
-    friend.terminate()
-
-
-def test_logging_out_and_in_as_someone_else_does_not_bring_the_first_session_back(
-    served: tuple[Server, int], example: Example, open_browser: Open
-) -> None:
-    server, _ = served
-    browser = open_browser("shared")
-    example.open(browser, "sampson")
-    browser.sees("#me", "sampson@example.org")
-    browser.click("#logout")
-    browser.sees("#state", "logged out")
-    until(lambda: not server.sessions("sampson"))
-    browser.driver.refresh()
-    browser.sees("#state", "log in first")
-    example.open(browser, "gregory")
-    browser.sees("#me", "gregory@example.org")
-    assert server.sessions("sampson") == [] and len(server.sessions("gregory")) == 1
-    # Without logging out, too: another user's page does not take this tab's session over.
-    example.open(browser, "abram")
-    browser.sees("#me", "abram@example.org")
-
-
-RACE = """
-const [script, bosh, how, secret, done] = arguments;
-const element = document.createElement("script");
-element.src = script;
-element.onload = async () => {
-  const connection = new Strophe.Connection(bosh);
-  const started = performance.now();
-  const online = () => {
-    const id = connection.getUniqueId();
-    connection.addHandler(() => { connection.disconnect(); done(performance.now() - started); }, null, "iq", null, id);
-    connection.send($iq({type: "get", to: "example.org", id}).c("ping", {xmlns: "urn:xmpp:ping"}));
-    connection.flush();
-  };
-  const changed = (status) => {
-    if ([Strophe.Status.CONNECTED, Strophe.Status.ATTACHED].includes(status)) online();
-    if (status === Strophe.Status.AUTHFAIL || status === Strophe.Status.CONNFAIL) done(null);
-  };
-  if (how === "connect") return connection.connect("racer@example.org", secret, changed);
-  const session = await (await fetch("/chat-session", {method: "POST"})).json();
-  connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-};
-document.head.append(element);
-"""
-
-
-def test_attaching_is_faster_than_logging_in_over_a_slow_network(
-    served: tuple[Server, int], example: Example, open_browser: Open, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server, bosh = served
-    server.command("register", user="racer", host="example.org", password="county")
-    browser = open_browser("racer")
-    took: dict[str, list[float]] = {"connect": [], "attach": []}
-    with SlowProxy(bosh, 0.1) as slow_bosh, SlowProxy(example.port, 0.1) as slow_site:
-        page = f"http://127.0.0.1:{slow_site.port}/static/page.html#user=none"
-        address = f"http://127.0.0.1:{slow_bosh.port}/bosh"
-        example.log_in(browser, "racer", page)
-        for _ in range(5):
-            for how, times in took.items():
-                browser.get("about:blank")
-                browser.get(page)
-                times.append(browser.run(RACE, "strophe.umd.min.js", address, how, "county"))
-    middle = {how: sorted(times)[2] for how, times in took.items()}
-    with capsys.disabled():
-        print("\n100 ms round trips, from the loaded page to the first answered ping: "
-              + ", ".join(f"{how} {milliseconds:.0f} ms" for how, milliseconds in middle.items()))  # fmt: skip
-    assert middle["attach"] < middle["connect"]
-
-
-def test_a_bare_client_is_no_browser(served: tuple[Server, int]) -> None:
-    """The listener for browsers serves the same sessions as the one for warmside."""
+def test_the_listener_for_browsers_serves_the_same_sessions(served: tuple[Server, int]) -> None:
     server, port = served
     client = BoshClient(port).attach(server.warm(jid="juliet@example.org", wait=1).json())
     assert client.ping()
     client.terminate()
 
 
-def test_the_demo_answers_nobody_who_is_not_logged_in(demo: Demo) -> None:
-
+def test_the_demo_rejects_requests_without_a_login(demo: Demo) -> None:
     for method, path in (
         ("GET", "/chat-session"),
         ("POST", "/chat-session?jid=juliet@example.org"),

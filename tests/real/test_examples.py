@@ -19,7 +19,7 @@ EXAMPLES = ROOT / "etc/examples"
 
 
 def command(name: str, port: int) -> list[str]:
-    """How an example is started."""
+    """Return the command that starts an example."""
     file = str(EXAMPLES / name)
     match Path(name).stem:
         case "flask_app":
@@ -32,7 +32,7 @@ def command(name: str, port: int) -> list[str]:
 
 
 class Application:
-    """An example that runs."""
+    """A running example."""
 
     def __init__(self, name: str, warmside: int, password: str = PASSWORD) -> None:
         self.port = free_port()
@@ -47,11 +47,11 @@ class Application:
         )
         until(lambda: answers(self.port))
         self.cookies = ""
-        self.keeps_sessions = name in ("php_app.php", "node_app.mjs")
-        """Whether it forgets a session at its end; the others have theirs in a signed cookie."""
+        self.stores_sessions = name in ("php_app.php", "node_app.mjs")
+        """True if the example stores sessions; the others put them into a signed cookie."""
 
     def request(self, method: str, path: str, form: dict[str, str] | None = None) -> Reply:
-        """One request, with the cookies that came before."""
+        """Send one request with the cookies of earlier replies."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Cookie": self.cookies} if self.cookies else {}
         if form is not None:
@@ -66,11 +66,11 @@ class Application:
         return reply
 
     def log_in(self, user: str) -> None:
-        """The example's own login."""
+        """Log in to the example."""
         assert self.request("POST", "/login", {"user": user}).status in (200, 302, 303)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the example."""
         self.process.terminate()
         self.process.wait(10)
 
@@ -80,19 +80,18 @@ NAMES = ("flask_app.py", "django_app.py", "php_app.php", "node_app.mjs")
 
 @pytest.fixture(scope="module", params=NAMES)
 def application(request: pytest.FixtureRequest, server: Server) -> Iterator[Application]:
+    """Run each example."""
     running = Application(request.param, server.port)
     yield running
     running.close()
 
 
-def test_every_example_is_run_but_for_ruby() -> None:
+def test_every_example_but_ruby_is_tested() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == {*NAMES, "rails_controller.rb", "page.html", "session.js"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_who_is_logged_in_gets_a_session_of_his_own_for_each_tab(
-    application: Application, server: Server, method: str
-) -> None:
+def test_each_tab_gets_its_own_session(application: Application, server: Server, method: str) -> None:
     application.log_in("rosencrantz")
     tabs = [application.request(method, "/chat-session") for _ in range(2)]
     for reply in tabs:
@@ -106,7 +105,7 @@ def test_who_is_logged_in_gets_a_session_of_his_own_for_each_tab(
         client.terminate()
 
 
-def test_nothing_that_the_browser_says_changes_who_is_logged_in(application: Application, server: Server) -> None:
+def test_request_fields_do_not_change_the_user(application: Application, server: Server) -> None:
     application.log_in("guildenstern")
     other = {"jid": "hamlet@example.org", "user": "hamlet"}
     query = urllib.parse.urlencode(other)
@@ -120,13 +119,13 @@ def test_nothing_that_the_browser_says_changes_who_is_logged_in(application: App
     assert server.sessions("hamlet") == []
 
 
-def test_nobody_gets_a_session_before_logging_in_or_after_logging_out(application: Application) -> None:
+def test_a_session_requires_a_login(application: Application) -> None:
     application.cookies = ""
     assert application.request("GET", "/chat-session?user=hamlet").status == 403
     application.log_in("osric")
     before = application.cookies
     application.request("POST", "/logout", {})
-    for cookies in [application.cookies] + ([before] if application.keeps_sessions else []):
+    for cookies in [application.cookies] + ([before] if application.stores_sessions else []):
         application.cookies = cookies
         reply = application.request("GET", "/chat-session")
         assert reply.status == 403 and reply.headers["Cache-Control"] == "no-store"
@@ -134,7 +133,7 @@ def test_nobody_gets_a_session_before_logging_in_or_after_logging_out(applicatio
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_error_is_an_error_and_tells_the_browser_nothing(name: str, server: Server) -> None:
+def test_an_error_tells_the_browser_no_detail(name: str, server: Server) -> None:
     for port, password in ((free_port(), PASSWORD), (server.port, "wrong")):
         application = Application(name, port, password)
         try:

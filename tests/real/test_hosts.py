@@ -1,4 +1,4 @@
-"""Set-ups that are wrong, and what warmside does about them: each test has an ejabberd of its own."""
+"""Wrong configurations of ejabberd and warmside; each test has its own ejabberd."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.real.parts import TWISTD, Server, until
 FOUR_HOSTS = "hosts:\n  - example.org\n  - one.example\n  - two.example\n  - three.example\n"
 
 
-def test_a_host_with_the_authentication_cache_on_gets_nothing(tmp_path: Path) -> None:
+def test_a_host_with_the_authentication_cache_is_rejected(tmp_path: Path) -> None:
     server = Server(tmp_path, ("auth_use_cache: false", "auth_use_cache: true")).start()
     try:
         reply = server.warm(jid="juliet@example.org")
@@ -25,26 +25,26 @@ def test_a_host_with_the_authentication_cache_on_gets_nothing(tmp_path: Path) ->
         server.stop()
 
 
-def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enough(tmp_path: Path) -> None:
+def test_a_wrong_configuration_stops_no_ordinary_login_and_service_starts_once_it_is_fixed(tmp_path: Path) -> None:
     server = Server(tmp_path, ("hosts:\n  - example.org\n", FOUR_HOSTS))
-    right = server.toml.read_text()
-    server.toml.write_text(right + "\n[polcy]\n")
+    valid = server.toml.read_text()
+    server.toml.write_text(valid + "\n[polcy]\n")
     server.start(serving=False)
     try:
         server.command("register", user="nurse", host="three.example", password="angelica")
         until(lambda: "polcy = {}: unknown key: did you mean policy?" in server.output())
-        copies = until(lambda: len(server.programs()) == 2 and server.programs())
-        time.sleep(3)
+        programs = until(lambda: len(server.programs()) == 2 and server.programs())
+        time.sleep(1.5)  # ejabberd gives up after 10 restarts within a second
         client = BoshClient(server.bosh, host="three.example")
         client.log_in("nurse", "angelica")
         assert client.ping()
         client.terminate()
         assert not server.serves()
-        assert server.programs() == copies
-        server.toml.write_text(right)
-        # The copies come to life one after the other.
+        assert server.programs() == programs
+        server.toml.write_text(valid)
+        # The processes start to serve one after the other.
         until(lambda: server.output().count("the error is fixed") == 2)
-        assert server.programs() == copies
+        assert server.programs() == programs
         for host in ("example.org", "one.example", "two.example", "three.example"):
             reply = server.warm(jid=f"juliet@{host}")
             assert reply.status == 200, reply.body
@@ -55,9 +55,9 @@ def test_a_broken_configuration_takes_nothing_down_and_mending_the_file_is_enoug
         server.stop()
 
 
-def test_an_ejabberd_that_asks_another_program_is_named_as_the_cause(tmp_path: Path) -> None:
+def test_an_ejabberd_that_does_not_call_warmside_is_reported(tmp_path: Path) -> None:
     server = Server(tmp_path, ("auth_method: [internal, external]", "auth_method: [internal]"))
-    # Nobody starts the program now, so the daemon serves beside ejabberd.
+    # ejabberd starts no extauth program, so a daemon serves beside it.
     server.start(serving=False)
     try:
         daemon = subprocess.Popen([TWISTD, "-n", "warmside", "--config", server.toml], env=server.environ)
@@ -69,13 +69,13 @@ def test_an_ejabberd_that_asks_another_program_is_named_as_the_cause(tmp_path: P
             assert "never asked warmside" in reply.json()["detail"]
         finally:
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(10) == -signal.SIGTERM, "twistd ends by the signal that it was sent"
+            assert daemon.wait(10) == -signal.SIGTERM, "twistd exits by the signal that it received"
     finally:
         server.stop()
 
 
-def test_stopping_ejabberd_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_stopping_ejabberd_leaves_no_process(tmp_path: Path) -> None:
     server = Server(tmp_path).start()
-    copies = until(lambda: len(server.programs()) == 2 and server.programs())
+    programs = until(lambda: len(server.programs()) == 2 and server.programs())
     server.stop()
-    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in copies), within=10)
+    until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in programs))

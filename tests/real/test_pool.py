@@ -1,4 +1,4 @@
-"""Several copies under one ejabberd: they are one service, and a copy that ends takes only its connections with it."""
+"""Several processes of warmside under one ejabberd: they act as one service, and each may end at any time."""
 
 import http.client
 import os
@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.extauth import programs
 from tests.real.boshclient import BoshClient, Refused
 from tests.real.parts import Reply, Server, basic, exchanged, until
-from tests.real.test_commands import Folder, Program
+from tests.real.processes import NO, YES, Folder, Program
 from tests.real.test_warm import mint
 
 POOL = (
@@ -30,7 +30,7 @@ POOL = (
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Four copies, two virtual hosts, and a program for ordinary passwords."""
+    """Run four processes for two virtual hosts, with an extauth program for ordinary passwords."""
     folder = tmp_path_factory.mktemp("pool")
     running = Server(folder, *POOL)
     program = f"{sys.executable} {programs.__file__} {folder / 'asked'}"
@@ -38,20 +38,20 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     program_line = f"[extauth]\nprogram = '{program}'\n"
     running.toml.write_text(exchanged(sample, ("[extauth]\n", program_line), ("# timeout = 10", "timeout = 30")))
     running.start()
-    until(lambda: copies_that_served(running) == 4)
+    until(lambda: processes_that_served(running) == 4)
     yield running
     running.stop()
 
 
 def outcome(call: Callable[[], Reply]) -> str:
-    """What a caller sees: a status, or that the connection was cut."""
+    """Return the status of a reply, or ``closed`` if the connection was closed before it."""
     try:
         return str(call().status)
     except (OSError, http.client.HTTPException):
-        return "cut"
+        return "closed"
 
 
-def test_one_time_passwords_work_beside_the_program_of_before(pool: Server) -> None:
+def test_one_time_passwords_work_beside_another_extauth_program(pool: Server) -> None:
     for host in ("example.org", "example.net"):
         client = BoshClient(pool.bosh, host).attach(pool.warm(jid=f"juliet@{host}", wait=1).json())
         assert client.ping()
@@ -66,11 +66,11 @@ def test_one_time_passwords_work_beside_the_program_of_before(pool: Server) -> N
     assert "warmside-otp-" not in asked
 
 
-def test_who_exists_is_what_the_program_says(pool: Server) -> None:
+def test_the_extauth_program_says_which_users_exist(pool: Server) -> None:
     assert [pool.command("check_account", user=user, host="example.org") for user in ("known1", "nobody")] == [0, 1]
 
 
-def test_all_copies_have_the_same_metrics(pool: Server) -> None:
+def test_all_processes_return_the_same_metrics(pool: Server) -> None:
     def seen() -> float:
         text = pool.request("GET", "/metrics").body.decode()
         families = {family.name: family for family in text_string_to_metric_families(text)}
@@ -82,7 +82,7 @@ def test_all_copies_have_the_same_metrics(pool: Server) -> None:
     assert [seen() for _ in range(10)] == [before + 10] * 10
 
 
-def test_all_copies_count_failures_together(pool: Server) -> None:
+def test_all_processes_count_failures_together(pool: Server) -> None:
     right = {"Authorization": basic()}
     wrong = [{"Authorization": basic(password=f"wrong{number}")} for number in range(16)]
     with ThreadPoolExecutor(4) as threads:
@@ -95,31 +95,33 @@ def test_all_copies_count_failures_together(pool: Server) -> None:
     assert last.status == 429 and int(last.headers["Retry-After"]) >= 1
 
 
-def test_of_two_copies_that_are_asked_at_the_same_instant_exactly_one_says_yes(tmp_path: Path) -> None:
-    copies = [Program(Folder(tmp_path)) for _ in range(2)]
+def test_of_two_simultaneous_requests_exactly_one_redeems_the_password(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write('[extauth]\nusers = "any"\n')
+    programs = [Program(folder) for _ in range(2)]
 
     class Store:
         store = tmp_path / "runtime/private/passwords.sqlite"
 
-    until(lambda: all("HTTP on" in copy.log() or "HTTP" in copies[0].log() for copy in copies) and Store.store.exists())
-    time.sleep(0.5)
+    for program in programs:
+        until(lambda program=program: program.ask(b"isuser:juliet:example.org") == YES)  # type: ignore[misc]
     for number in range(100):
-        question = b"auth:juliet:example.org:" + mint(Store, "juliet@example.org").encode()  # type: ignore[arg-type]
+        request = b"auth:juliet:example.org:" + mint(Store, "juliet@example.org").encode()  # type: ignore[arg-type]
         together = threading.Barrier(2)
 
-        def ask(copy: Program, question: bytes = question, together: threading.Barrier = together) -> bytes:
+        def ask(program: Program, request: bytes = request, together: threading.Barrier = together) -> bytes:
             together.wait()
-            return copy.ask(question)
+            return program.ask(request)
 
         with ThreadPoolExecutor(2) as threads:
-            answers = sorted(threads.map(ask, copies))
-        assert answers == [b"\0\2\0\0", b"\0\2\0\1"], f"password {number}"
-    for copy in copies:
-        copy.end()
+            responses = sorted(threads.map(ask, programs))
+        assert responses == [NO, YES], f"password {number}"
+    for program in programs:
+        program.end()
 
 
 class Callers:
-    """Warm sessions in several threads until they are told to stop."""
+    """Warm sessions in several threads until the block ends."""
 
     def __init__(self, pool: Server, number: int = 4) -> None:
         self.pool = pool
@@ -144,7 +146,7 @@ class Callers:
         count = 0
         while not self._over.is_set():
             count += 1
-            self.seen.update([outcome(lambda: self._warm(f"many{index}.{count}@{host}"))])  # noqa: B023 - called at once
+            self.seen.update([outcome(lambda: self._warm(f"many{index}.{count}@{host}"))])  # noqa: B023 - called before the next round
             time.sleep(0.01)
 
     def _warm(self, jid: str) -> Reply:
@@ -154,25 +156,25 @@ class Callers:
         return reply
 
 
-def copies_that_served(pool: Server) -> int:
-    """How many copies have ever come to serve."""
+def processes_that_served(pool: Server) -> int:
+    """Return the number of processes that have started to serve since the test began."""
     return pool.output().count("] warmside.app.service.WarmsideService: HTTP on ")
 
 
 def replace_one(pool: Server, how: signal.Signals) -> None:
-    """End a copy, and wait until the one that follows serves."""
-    served = copies_that_served(pool)
+    """Send a signal to one process, and wait until its successor serves."""
+    served = processes_that_served(pool)
     os.kill(random.choice(pool.programs()), how)
-    until(lambda: copies_that_served(pool) > served)
+    until(lambda: processes_that_served(pool) > served)
 
 
-def test_copies_that_are_killed_take_only_their_connections_with_them(pool: Server) -> None:
+def test_a_killed_process_closes_only_its_own_connections(pool: Server) -> None:
     with Callers(pool) as callers:
         for _ in range(5):
             replace_one(pool, signal.SIGKILL)
-    print("copies killed: 5, callers saw:", dict(callers.seen))
-    assert set(callers.seen) <= {"200", "502", "503", "504", "cut"}
-    assert callers.seen.total() - callers.seen["200"] <= 5 * callers.number, "each has one call under way at a time"
+    print("5 processes killed, replies:", dict(callers.seen))
+    assert set(callers.seen) <= {"200", "502", "503", "504", "closed"}
+    assert callers.seen.total() - callers.seen["200"] <= 5 * callers.number, "each thread sends one request at a time"
     assert callers.seen["200"] > 20
     for session in callers.sessions[-20:]:
         client = BoshClient(pool.bosh, session["jid"].partition("@")[2].partition("/")[0]).attach(session)
@@ -197,17 +199,17 @@ def test_ejabberd_can_be_restarted_at_once(pool: Server) -> None:
     until(lambda: len(pool.programs()) == 4)
 
 
-def test_a_log_that_is_rotated_is_written_on_by_all_copies(tmp_path: Path) -> None:
+def test_all_processes_write_to_a_rotated_log(tmp_path: Path) -> None:
     folder, log = Folder(tmp_path), tmp_path / "warmside.log"
     folder.write(f'[log]\nfile = "{log}"\n')
-    copies = [Program(folder) for _ in range(3)]
+    programs = [Program(folder) for _ in range(3)]
     until(lambda: log.exists() and log.read_text().count("HTTP on") == 3)
     for rotation in range(3):
         log.rename(tmp_path / f"warmside.log.{rotation}")
-        for copy in copies:
+        for program in programs:
             for _ in range(20):
-                copy.ask(b"nonsense")
+                program.ask(b"nonsense")
         until(lambda: log.exists() and log.read_text().count("malformed extauth request rejected") == 60)
         assert all(line.startswith("20") for line in log.read_text().splitlines())
-    for copy in copies:
-        copy.end()
+    for program in programs:
+        program.end()

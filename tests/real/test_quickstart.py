@@ -1,4 +1,4 @@
-"""The quickstart, as a newcomer runs it: in a checkout of its own, without a virtual environment."""
+"""The quickstart in a fresh checkout without a virtual environment."""
 
 import os
 import re
@@ -11,55 +11,86 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.parts import ROOT, Site, run, until
+from tests.real.browser import libraries
+from tests.real.parts import ROOT, Site, until
 
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
+
+
+class Checkout:
+    """A copy of this checkout, and a folder for temporary files that marks the quickstart's processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "warmside"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        shutil.copytree(ROOT, self.root, ignore=LEFT_OUT)
+        # Compiling every module of every dependency takes longer than installing them.
+        self.environ = os.environ | {"TMPDIR": str(self.temporary), "PIP_NO_COMPILE": "1"}
+        self.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+    def start(self, *arguments: str, path: str | None = None) -> "subprocess.Popen[str]":
+        """Start the quickstart.
+
+        :param path: the environment's PATH; default: this process's.
+        """
+        # With this umask, the default of many desktops, the group may write new files.
+        return subprocess.Popen(
+            ["sh", "-c", 'umask 002; exec "$0" "$@"', self.root / "etc/quickstart", *arguments],
+            env=self.environ | ({"PATH": path} if path else {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, path: str | None = None) -> tuple[int, str, str]:
+        """Run the quickstart to its end; return its exit status, stdout and stderr."""
+        with self.start(*arguments, path=path) as process:
+            out, err = process.communicate(timeout=600)
+            return process.returncode, out, err
+
+    def install_libraries(self) -> None:
+        """Link the demo's client libraries, which other tests install, into the checkout."""
+        demo = self.root / ".venv/demo"
+        demo.mkdir()
+        (demo / "node_modules").symlink_to(libraries())
+        shutil.copy(self.root / "etc/demo/package.json", demo)
+
+    def running(self) -> list[str]:
+        """Return the command lines of running processes that the quickstart started."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    environ = (entry / "environ").read_bytes().split(b"\0")
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+                except OSError:  # it has exited, or belongs to another user
+                    continue
+                if f"TMPDIR={self.temporary}".encode() in environ:
+                    found.append(command)
+        return found
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("newcomer") / "warmside"
-    shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
-    yield folder
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """Copy this checkout."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    yield Checkout(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def quickstart(checkout: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    # The umask of many a desktop: what it makes may be written by the group.
-    return subprocess.run(
-        ["sh", "-c", 'umask 002; exec "$0" "$@"', checkout / "etc/quickstart", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+def test_one_command_installs_warms_and_pings(checkout: Checkout) -> None:
+    status, out, err = checkout.run("--once")
+    assert status == 0, out + err
+    assert "creating the virtual environment" in out
+    assert "curl -u webapp:" in out and '"sid": "' in out
+    assert "answered the ping of juliet@localhost/" in out
+    until(lambda: not checkout.running())
 
 
-def left_running(checkout: Path) -> list[str]:
-    """Command lines of processes that have to do with a checkout."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            except OSError:
-                continue
-            if "warmside-quickstart-" in command or f"{checkout}/" in command:
-                found.append(command)
-    return found
-
-
-def test_one_command_installs_warms_and_pings(checkout: Path) -> None:
-    done = quickstart(checkout, "--once")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "creating the virtual environment" in done.stdout
-    assert "curl -u webapp:" in done.stdout and '"sid": "' in done.stdout
-    assert "answered the ping of juliet@localhost/" in done.stdout
-    until(lambda: not left_running(checkout))
-
-
-def test_a_second_start_installs_nothing_serves_the_demo_and_ctrl_c_leaves_nothing_running(checkout: Path) -> None:
-    with subprocess.Popen([checkout / "etc/quickstart"], stdout=subprocess.PIPE, text=True) as process:
+def test_a_second_start_installs_nothing_and_ctrl_c_stops_every_process(checkout: Checkout) -> None:
+    checkout.install_libraries()
+    with checkout.start() as process:
         try:
             assert process.stdout is not None
             said = ""
@@ -68,6 +99,7 @@ def test_a_second_start_installs_nothing_serves_the_demo_and_ctrl_c_leaves_nothi
                 if "beside your ejabberd" in line:
                     break
             assert "creating the virtual environment" not in said
+            assert len(checkout.running()) > 3, "the quickstart, the demo, ejabberd and warmside"
             pattern = r"(?:two browsers|form in a browser): +http://127\.0\.0\.1:(\d+)/"
             ports = [int(port) for port in re.findall(pattern, said)]
             assert len(ports) == 2, said
@@ -80,27 +112,26 @@ def test_a_second_start_installs_nothing_serves_the_demo_and_ctrl_c_leaves_nothi
             assert session.status == 200 and session.json()["jid"].startswith("juliet@localhost/")
         finally:
             process.send_signal(signal.SIGINT)
-        rest = process.stdout.read()
-        assert process.wait(30) == 0
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
     assert "All processes have exited" in rest
-    until(lambda: not left_running(checkout))
+    until(lambda: not checkout.running())
 
 
-def test_a_taken_port_is_said_in_words(checkout: Path) -> None:
+def test_a_port_in_use_is_reported(checkout: Checkout) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = quickstart(checkout, "--once", "--port", port)
-    assert done.returncode == 1
-    assert f"port {port} is in use by another program" in done.stderr and "Traceback" not in done.stderr
+        status, _, err = checkout.run("--once", "--port", port)
+    assert status == 1
+    assert f"port {port} is in use by another program" in err and "Traceback" not in err
 
 
-def test_a_broken_ejabberd_is_said_in_words(checkout: Path, tmp_path: Path) -> None:
+def test_a_broken_ejabberd_is_reported(checkout: Checkout, tmp_path: Path) -> None:
     broken = tmp_path / "erl"
     broken.write_text("#!/bin/sh\necho 'no such machine' >&2\nexit 1\n")
     broken.chmod(0o755)
-    environ = dict(os.environ) | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = run(checkout / "etc/quickstart", "--once", env=environ)
-    assert done.returncode == 1
-    assert "ejabberd exited unexpectedly" in done.stderr and "no such machine" in done.stderr
+    status, _, err = checkout.run("--once", path=f"{tmp_path}:{os.environ['PATH']}")
+    assert status == 1
+    assert "ejabberd exited unexpectedly" in err and "no such machine" in err

@@ -17,7 +17,7 @@ from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient, Refused
 from tests.real.parts import ROOT, TWISTD, WARMSIDE, Server, exchanged, run, until
-from tests.real.test_commands import Folder
+from tests.real.processes import Folder
 from tests.real.test_warm import mint
 
 

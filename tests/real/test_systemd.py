@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.real.parts import ROOT, TWISTD, WARMSIDE, Site, run, until
-from tests.real.test_commands import Folder
+from tests.real.processes import Folder
 
 
 def test_the_unit_file_is_valid_and_hardened(tmp_path: Path) -> None:

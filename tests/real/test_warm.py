@@ -1,4 +1,4 @@
-"""The main job against a real ejabberd that was started from the sample files."""
+"""Warm sessions on a real ejabberd with the sample configuration."""
 
 import http.client
 import json
@@ -21,7 +21,10 @@ from warmside.store.sqlite import SQLiteStore
 
 
 def mint(server: Server, bare: str, lifetime: float = 30) -> str:
-    """A one-time password, minted in the store that the server uses."""
+    """Mint a one-time password in the server's store.
+
+    :param lifetime: seconds.
+    """
     store = SQLiteStore(server.store)
     minted: list[str] = []
     Deferred.fromCoroutine(store.mint(bare, lifetime)).addCallback(lambda password: minted.append(password.text))
@@ -30,6 +33,7 @@ def mint(server: Server, bare: str, lifetime: float = 30) -> str:
 
 
 def log_in(server: Server, user: str, password: str) -> BoshClient:
+    """Log in with a password, as any BOSH client does."""
     client = BoshClient(server.bosh)
     client.log_in(user, password)
     return client
@@ -56,7 +60,7 @@ def test_a_message_sent_between_warm_and_attach_arrives_on_attach(server: Server
     romeo.terminate()
 
 
-def test_the_user_named_is_the_user_bound_whatever_the_spelling(server: Server) -> None:
+def test_the_bound_jid_is_the_requested_one_after_preparation(server: Server) -> None:
     session = server.warm(jid="JULIET@Example.ORG/Garden").json()
     assert session["jid"] == "juliet@example.org/Garden"
     BoshClient(server.bosh).attach(session).terminate()
@@ -69,14 +73,14 @@ def test_a_one_time_password_logs_in_once(server: Server) -> None:
         log_in(server, "juliet", password)
 
 
-def test_a_one_time_password_is_no_good_for_another_user_and_not_used_up_by_him(server: Server) -> None:
+def test_an_attempt_of_another_user_is_rejected_and_does_not_redeem_the_password(server: Server) -> None:
     password = mint(server, "juliet@example.org")
     with pytest.raises(Refused):
         log_in(server, "romeo", password)
     log_in(server, "juliet", password).terminate()
 
 
-def test_a_one_time_password_ends_with_its_lifetime(server: Server) -> None:
+def test_a_one_time_password_expires(server: Server) -> None:
     password = mint(server, "laurence@example.org", lifetime=0.2)
     time.sleep(0.3)
     with pytest.raises(Refused):
@@ -91,6 +95,7 @@ def test_a_warm_session_leaves_no_password_behind(server: Server) -> None:
 
 
 def left_in_store(server: Server, bare: str) -> int:
+    """Revoke the user's unused passwords and return their number."""
     counted: list[int] = []
     store = SQLiteStore(server.store)
     Deferred.fromCoroutine(store.revoke_all(bare)).addCallback(counted.append)
@@ -98,17 +103,17 @@ def left_in_store(server: Server, bare: str) -> int:
     return counted[0]
 
 
-def test_failed_logins_leave_nobody_connected(server: Server) -> None:
+def test_failed_logins_leave_no_session(server: Server) -> None:
     server.command("register", user="paris", host="example.org", password="county")
-    until(lambda: server.connected() == 0)  # those of other tests end by inactivity
+    before = set(server.command("connected_users"))
     for _ in range(5):
         reply = server.warm(jid="paris@example.org", password="wrong")
         assert (reply.status, reply.json()["type"]) == (403, "urn:warmside:password-refused")
         assert server.warm(jid="juliet@nowhere.example").status == 502
-    until(lambda: server.connected() == 0)
+    until(lambda: set(server.command("connected_users")) <= before)
 
 
-def test_ordinary_users_go_on_logging_in_with_their_own_passwords(server: Server) -> None:
+def test_users_with_passwords_still_log_in_with_them(server: Server) -> None:
     server.command("register", user="nurse", host="example.org", password="angelica")
     client = log_in(server, "nurse", "angelica")
     assert client.ping()
@@ -119,7 +124,7 @@ def test_ordinary_users_go_on_logging_in_with_their_own_passwords(server: Server
     BoshClient(server.bosh).attach(session).terminate()
 
 
-def test_callers_who_hang_up_leave_nobody_connected(server: Server) -> None:
+def test_cancelled_requests_leave_no_session(server: Server) -> None:
     body = json.dumps({"jid": "mercutio@example.org"}).encode()
     head = (
         f"POST /warm HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\n"
@@ -130,15 +135,15 @@ def test_callers_who_hang_up_leave_nobody_connected(server: Server) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as caller:
             caller.sendall(head.encode() + body)
             time.sleep(milliseconds / 1000)
-            # Closing resets the connection, as a killed caller would.
+            # Closing resets the connection, as the end of a killed process does.
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    # A reply that was on its way already can't be told from a delivered one: its session is whole.
+    # A session remains if its reply was written before the reset arrived.
     pattern = r'outcome="success" .* jid="mercutio@'
     until(lambda: len(server.sessions("mercutio")) == len(re.findall(pattern, server.output())) < attempts)
     assert left_in_store(server, "mercutio@example.org") == 0
 
 
-def test_an_offline_user_gets_her_messages_and_contact_requests_when_she_comes_back(server: Server) -> None:
+def test_messages_and_contact_requests_wait_for_an_offline_user(server: Server) -> None:
     rosaline = server.attached("rosaline@example.org")
     rosaline.presence()
     rosaline.terminate()
@@ -157,7 +162,7 @@ def test_an_offline_user_gets_her_messages_and_contact_requests_when_she_comes_b
     rosaline.terminate()
 
 
-def test_a_user_who_was_never_warmed_does_not_exist(server: Server) -> None:
+def test_a_message_to_an_unknown_user_bounces(server: Server) -> None:
     romeo = server.attached("romeo@example.org")
     romeo.message("nobody@example.org", "Hello?")
     bounced = romeo.await_element(lambda each: each.get("type") == "error")
@@ -165,7 +170,7 @@ def test_a_user_who_was_never_warmed_does_not_exist(server: Server) -> None:
     romeo.terminate()
 
 
-def test_a_password_set_through_a_warm_session_is_good_for_nothing(server: Server) -> None:
+def test_a_warm_session_can_not_set_a_password(server: Server) -> None:
     client = server.attached("juliet@example.org")
     query = element("query", "jabber:iq:register")
     SubElement(query, "username").text = "juliet"
@@ -176,7 +181,7 @@ def test_a_password_set_through_a_warm_session_is_good_for_nothing(server: Serve
         log_in(server, "juliet", "capulet1")
 
 
-def test_a_killed_program_is_started_again_and_the_next_session_is_warmed(server: Server) -> None:
+def test_killed_extauth_programs_are_replaced(server: Server) -> None:
     killed = until(lambda: len(server.programs()) == 2 and server.programs())
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
@@ -205,11 +210,11 @@ def test_nothing_secret_is_in_any_log(server: Server) -> None:
         assert secret not in logged
 
 
-def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Server) -> None:
+def test_two_hundred_logins_cancelled_at_random_moments_leave_nothing(server: Server) -> None:
     users = [f"cut{number}" for number in range(200)]
     rng = random.Random(7)
 
-    def cut_off(user: str) -> None:
+    def cancel(user: str) -> None:
         body = json.dumps({"jid": f"{user}@example.org", "presence": "available"}).encode()
         head = (
             f"POST /warm HTTP/1.1\r\nHost: localhost\r\nAuthorization: {basic()}\r\nX-Request-ID: {user}\r\n"
@@ -227,7 +232,7 @@ def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Serv
 
     with ThreadPoolExecutor(4) as pool:
         usual = statistics.median(pool.map(warmed, range(20)))
-        list(pool.map(cut_off, users))
+        list(pool.map(cancel, users))
 
     def delivered() -> set[str]:
         success = 'outcome="success" status=200 admin="webapp" from="127.0.0.1" jid="'
@@ -238,7 +243,7 @@ def test_two_hundred_logins_cut_off_at_random_moments_leave_nothing(server: Serv
         logged = server.output()
         return {user for user in users if f"authentication for {user}@example.org by external" in logged}
 
-    # Only sessions whose reply was written before the caller was gone are there.
+    # A session remains only if its reply was written before the reset arrived.
     until(lambda: {jid.partition("@")[0] for jid in server.sessions("cut*")} <= delivered())
-    until(lambda: len(begun() - delivered()) > 5)  # some were cut off in the middle
+    until(lambda: len(begun() - delivered()) > 5)  # some were cancelled during the login
     assert all(left_in_store(server, f"{user}@example.org") == 0 for user in users)
