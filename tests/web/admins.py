@@ -22,7 +22,7 @@ MAX_CHECKS, REJECTION_TIME = ADMIN_LIMIT.max_checks, ADMIN_LIMIT.min_rejection_t
 
 def hashed(password: str) -> str:
     """Return a bcrypt hash of the lowest cost."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+    return bcrypt.hashpw(password.encode(), b"$2b$04$kyJsznY2X3rSJNsUrhJ7hO").decode()
 
 
 HASH = hashed("secret")
