@@ -47,7 +47,7 @@ def test_json_is_one_object_a_line(path: Path) -> None:
     assert all(event["time"].endswith("+00:00") and event["namespace"] == "warmside.test" for event in events)
 
 
-def test_no_text_from_outside_can_feign_an_event(path: Path) -> None:
+def test_text_from_outside_cannot_look_like_an_event(path: Path) -> None:
     logger(Log(path, "text")).info("hello {who}", who="x\n2026-01-01T00:00:00.000+00:00 [info] a: b\rc")
     lines = path.read_text().splitlines()
     assert len(lines) == 2
@@ -80,14 +80,14 @@ def test_a_file_that_was_moved_is_opened_again(path: Path) -> None:
     assert "after" in path.read_text() and "before" not in path.read_text()
 
 
-def test_the_bustle_of_connections_is_left_out(path: Path) -> None:
+def test_messages_about_connections_are_left_out(path: Path) -> None:
     logger(Log(path, "text"), "twisted.web.client").info("Starting factory")
     logger(Log(path, "text"), "warmside.x").debug("detail")
     logger(Log(path, "text"), "twisted.web.client").error("kept")
     assert path.read_text().count("\n") == 1 and "kept" in path.read_text()
 
 
-def test_without_a_file_the_log_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_default_log_is_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     Logger("warmside.test", observer=LogPublisher(logs.observer(Log(None, "text"), _stderr()))).info("hello")
     out, err = capfd.readouterr()
     assert out == "" and "hello" in err
@@ -97,6 +97,6 @@ def _stderr() -> Any:
     return sys.__stderr__
 
 
-def test_a_file_that_can_not_be_opened_is_an_error(tmp_path: Path) -> None:
+def test_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         logs.observer(Log(tmp_path / "no" / "log", "text"))

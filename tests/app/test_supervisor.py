@@ -1,4 +1,4 @@
-"""`warmside extauth` never dies young."""
+"""The supervisor of `warmside extauth`: a program with a pipe on stdin stays up."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,7 +27,7 @@ class Service:
 
 
 class World:
-    """A service that starts when there is no fault."""
+    """A service that starts if `fault` is not set."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -54,14 +54,14 @@ def world() -> Iterator[World]:
         yield world
 
 
-def test_a_service_that_starts_answers(world: World) -> None:
+def test_started_service_answers(world: World) -> None:
     assert not isinstance(world.supervisor.authority(), Yes)
     world.supervisor.begin()
     assert isinstance(world.supervisor.authority(), Yes)
     assert world.complaints() == 0
 
 
-def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World) -> None:
+def test_requests_are_rejected_until_the_service_starts(world: World) -> None:
     world.fault = ValueError("port taken")
     world.supervisor.begin()
     for _ in range(5):
@@ -75,7 +75,7 @@ def test_a_fault_is_waited_out_and_every_question_refused_meanwhile(world: World
     assert any("the error is fixed" in line for line in world.logged)
 
 
-def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World) -> None:
+def test_reason_is_logged_once_a_minute_and_when_it_changes(world: World) -> None:
     world.fault = ValueError("port taken")
     world.supervisor.begin()
     for _ in range(int(REMIND_INTERVAL) - 1):
@@ -89,20 +89,20 @@ def test_the_log_says_why_once_a_minute_and_when_the_reason_changes(world: World
     assert "KeyError" in world.logged[-1]
 
 
-def test_at_the_end_the_service_is_stopped(world: World) -> None:
+def test_end_closes_the_service(world: World) -> None:
     world.supervisor.begin()
     now(world.supervisor.end(0.5, lambda: None))
     assert world.service.closed_within == 0.5
 
 
-def test_when_all_is_over_nobody_answers_so_that_ejabberd_asks_another_copy(world: World) -> None:
+def test_after_the_end_no_request_is_answered(world: World) -> None:
     world.supervisor.begin()
     asked: list[object] = []
     now(world.supervisor.end(0.5, lambda: asked.append(world.supervisor.authority())))
     assert asked == [None]
 
 
-def test_at_the_end_the_trying_ends(world: World) -> None:
+def test_end_stops_the_attempts_to_start(world: World) -> None:
     world.fault = ValueError("x")
     world.supervisor.begin()
     now(world.supervisor.end(0.5, lambda: None))

@@ -1,4 +1,4 @@
-"""The configuration file: its defaults, and every kind of wrong file."""
+"""The configuration file: its defaults, and errors in a file."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
     assert shown == default
 
 
-def test_a_host_has_the_common_settings_where_it_has_none_of_its_own(tmp_path: Path) -> None:
+def test_host_inherits_the_common_settings(tmp_path: Path) -> None:
     text = ADMINS + '[bosh]\ntimeout = 3\n[host."Example.ORG"]\nurl = "https://bosh.example.org/"\n'
     config = read(tmp_path, text)
     assert config.bosh_for("example.org").url == "https://bosh.example.org/"
@@ -116,7 +116,7 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         ("[admins\n", "not TOML", "line 1"),
     ],
 )
-def test_a_wrong_file_ends_in_one_message_that_names_the_key(tmp_path: Path, text: str, key: str, hint: str) -> None:
+def test_error_in_a_file_names_the_key(tmp_path: Path, text: str, key: str, hint: str) -> None:
     with pytest.raises(ConfigError) as wrong:
         read(tmp_path, text)
     message = str(wrong.value)
@@ -126,7 +126,7 @@ def test_a_wrong_file_ends_in_one_message_that_names_the_key(tmp_path: Path, tex
     assert "\n" not in message
 
 
-def test_an_admin_may_be_narrowed_and_never_widened(tmp_path: Path) -> None:
+def test_admin_policy_narrows_and_never_widens(tmp_path: Path) -> None:
     text = ADMINS + 'accounts = ["Boss@example.org"]\n[policy]\nhosts = ["example.org", "example.net"]\n'
     text += '[admin."web"]\nhosts = ["example.org", "example.com"]\nusers = ["*@example.*"]\nprotected = ["romeo@*"]\n'
     text += '[admin."BOSS@example.org"]\nhosts = ["example.net"]\n'
@@ -170,13 +170,13 @@ def test_relays_may_listen_on_sockets_of_this_machine(tmp_path: Path) -> None:
     assert len(read(tmp_path, ADMINS + f"[extauth]\nlisten = {listen}\n").extauth.listen) == 3
 
 
-def test_a_store_that_is_not_there_yet_is_named_without_its_password(tmp_path: Path) -> None:
+def test_unsupported_store_is_named_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not implemented yet") as wrong:
         read(tmp_path, ADMINS + '[passwords]\nstore = "redis://:geheim@localhost"\n')
     assert "geheim" not in str(wrong.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: can't be read: No such file"):
         load(tmp_path / "none.toml")
 

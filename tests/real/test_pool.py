@@ -183,11 +183,11 @@ def test_a_killed_process_closes_only_its_own_connections(pool: Server) -> None:
     assert pool.warm(jid="juliet@example.org").status == 200
 
 
-def test_ending_the_copies_one_by_one_loses_no_login(pool: Server) -> None:
+def test_ending_the_processes_one_by_one_loses_no_login(pool: Server) -> None:
     with Callers(pool) as callers:
         for _ in range(6):
             replace_one(pool, signal.SIGTERM)
-    print("copies ended: 6, callers saw:", dict(callers.seen))
+    print("processes ended: 6, responses:", dict(callers.seen))
     assert set(callers.seen) == {"200"} and callers.seen["200"] > 50
 
 
