@@ -12,13 +12,13 @@ from warmside.extauth.authorities import Authority
 from warmside.extauth.request import ExtauthRequest
 
 
-class Yes(Authority):
+class Accepting(Authority):
     pass
 
 
 class Service:
     def __init__(self) -> None:
-        self.authority: Any = Yes()
+        self.authority: Any = Accepting()
         self.closed_within: float | None = None
 
     async def close(self, within: float, last: Callable[[], None]) -> None:
@@ -55,9 +55,9 @@ def world() -> Iterator[World]:
 
 
 def test_started_service_answers(world: World) -> None:
-    assert not isinstance(world.supervisor.authority(), Yes)
+    assert not isinstance(world.supervisor.authority(), Accepting)
     world.supervisor.begin()
-    assert isinstance(world.supervisor.authority(), Yes)
+    assert isinstance(world.supervisor.authority(), Accepting)
     assert world.complaints() == 0
 
 
@@ -67,11 +67,11 @@ def test_requests_are_rejected_until_the_service_starts(world: World) -> None:
     for _ in range(5):
         refusing = world.supervisor.authority()
         assert refusing is not None and refusing.answer(ExtauthRequest("auth", "u", "h", b"p")) is False
-        assert not isinstance(world.supervisor.authority(), Yes)
+        assert not isinstance(world.supervisor.authority(), Accepting)
         world.clock.advance(RETRY_INTERVAL)
     world.fault = None
     world.clock.advance(RETRY_INTERVAL)
-    assert isinstance(world.supervisor.authority(), Yes)
+    assert isinstance(world.supervisor.authority(), Accepting)
     assert any("the error is fixed" in line for line in world.logged)
 
 

@@ -29,7 +29,5 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
         (None, ["203.0.113.1"], "unix"),
     ],
 )
-def test_address_is_the_last_hop_that_is_no_trusted_proxy(
-    peer: str | None, forwarded: list[str], expected: str
-) -> None:
+def test_address_is_the_last_untrusted_hop(peer: str | None, forwarded: list[str], expected: str) -> None:
     assert client_address(peer, forwarded, TRUSTED) == expected
