@@ -14,7 +14,7 @@ import pytest
 from tests.real.browser import libraries
 from tests.real.parts import ROOT, Site, until
 
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
+LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist")
 
 
 class Checkout:
