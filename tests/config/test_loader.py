@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.test_settings import certificate
+from tests.certificates import certificate
 from warmside.config.loader import ConfigError, load
 from warmside.config.settings import Config
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from private_ejabberd import PrivateEjabberd, free_port
+from private_ejabberd import PrivateEjabberd, free_port, version
 
 from tests.real.boshclient import BoshClient
 
@@ -178,7 +178,9 @@ class Server(Site):
     def command(self, name: str, **arguments: object) -> Any:
         """Run an ejabberd command and return its result."""
         connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
-        connection.request("POST", f"/api/{name}", json.dumps(arguments), {"Content-Type": "application/json"})
+        # Later releases have several versions of a command; version 0 is the one of 23.01.
+        path = f"/api/{name}/v0" if version() >= "24" else f"/api/{name}"
+        connection.request("POST", path, json.dumps(arguments), {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
         connection.close()
@@ -187,8 +189,7 @@ class Server(Site):
 
     def connected(self) -> int:
         """Return the number of connected sessions."""
-        answer = self.command("connected_users_number")
-        return int(answer["num_sessions"] if isinstance(answer, dict) else answer)
+        return len(self.command("connected_users"))
 
     def offline_messages(self, user: str) -> int:
         """Return the number of messages that wait for a user."""

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from tests.real.browser import libraries
 from tests.real.parts import ROOT, Site, until
 
-LEFT_OUT = shutil.ignore_patterns(".git", ".venv*", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "build")
+LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist")
 
 
 class Checkout:
@@ -29,19 +30,24 @@ class Checkout:
         self.environ = os.environ | {"TMPDIR": str(self.temporary), "PIP_NO_COMPILE": "1"}
         self.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
-    def start(self, *arguments: str, path: str | None = None) -> "subprocess.Popen[str]":
-        """Start the quickstart.
+    @contextmanager
+    def start(self, *arguments: str, path: str | None = None) -> "Iterator[subprocess.Popen[str]]":
+        """Start the quickstart; kill it at the end of the block.
 
         :param path: the environment's PATH; default: this process's.
         """
         # With this umask, the default of many desktops, the group may write new files.
-        return subprocess.Popen(
+        with subprocess.Popen(
             ["sh", "-c", 'umask 002; exec "$0" "$@"', self.root / "etc/quickstart", *arguments],
             env=self.environ | ({"PATH": path} if path else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def run(self, *arguments: str, path: str | None = None) -> tuple[int, str, str]:
         """Run the quickstart to its end; return its exit status, stdout and stderr."""

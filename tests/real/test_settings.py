@@ -1,6 +1,5 @@
 """Bans, https, the browser's address, and a burst of requests, on a real ejabberd."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from private_ejabberd import free_port
 
+from tests.certificates import certificate
 from tests.real.parts import ROOT, Server, exchanged, run
 
 
@@ -27,18 +27,6 @@ def test_a_ban_is_reported_as_a_ban(tmp_path: Path) -> None:
         assert banned and "mod_fail2ban" in banned[0].json()["detail"] and banned[0].headers["Retry-After"]
     finally:
         server.stop()
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a self-signed certificate for localhost; return its file, and a file with the key, too."""
-    key, cert, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    both.write_text(key.read_text() + cert.read_text())
-    return cert, both
 
 
 def https_server(folder: Path, *, trusted: bool) -> Server:
