@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from tests.app.configuration import folder_for
-from tests.real.test_settings import certificate
+from tests.certificates import certificate
 from warmside.app import listening
 from warmside.app.listening import Listener, reason_of
 
