@@ -121,8 +121,8 @@ class Listening(TestCase):
 
     async def test_tls_is_served_on_a_shared_port(self) -> None:
         folder = folder_for(self).path
-        certificate(folder)
-        listener = await self.served(f"ssl:0:interface=127.0.0.1:privateKey={folder}/key.pem:certKey={folder}/cert.pem")
+        public, private = certificate(folder)
+        listener = await self.served(f"ssl:0:interface=127.0.0.1:privateKey={private}:certKey={public}")
         self.assertIn("TLS", type(getattr(listener._port, "factory", None)).__name__)
         await listener.close()
 
