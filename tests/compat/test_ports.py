@@ -17,7 +17,7 @@ from warmside.compat import ports
 reactor: Any = installed_reactor
 
 
-class Counting(Factory[Any]):
+class Counting(Factory):
     """Count connections."""
 
     protocol = Protocol
