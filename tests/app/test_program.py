@@ -200,6 +200,7 @@ class Programs(TestCase):
 
     def test_without_a_pipe_an_error_ends_the_program_with_2(self) -> None:
         Service.error = StartError("port taken")
+        self.reactor.hasRun = False  # Twisted 24.7 begins with True
         with open(os.devnull, "rb") as nothing:
             terminal = Streams(nothing.fileno(), nothing.fileno())
             self.assertEqual(self.made(terminal).run(), 2)

@@ -16,10 +16,11 @@ def adopt_unix_port(reactor: Any, fd: int, factory: Factory) -> IListeningPort:
     """Listen on a unix socket that systemd has opened, and leave its path and mode as they are.
 
     ``reactor.adoptStreamPort`` sets the mode of the path to 0666 and removes the path at the end.
-    Depends on ``unix.Port._fromListeningDescriptor`` and ``unix.Port._bindPath``: both happen only to a path.
+    Depends on ``unix.Port._fromListeningDescriptor`` and ``unix.Port._bindPath``, which older releases call
+    ``port``: both happen only to a path.
     """
     port: Any = unix.Port._fromListeningDescriptor(reactor, fd, factory)
-    port._bindPath = b"\0"
+    setattr(port, "_bindPath" if hasattr(port, "_bindPath") else "port", b"\0")
     port.startListening()
     listening: IListeningPort = port
     return listening
