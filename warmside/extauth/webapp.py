@@ -50,7 +50,9 @@ class WebAppAuthority:
 
     log = Logger()
 
-    def __init__(self, reactor: Any, url: str, secret: ReloadingFile[str] | None, agent: "IAgent | None" = None) -> None:
+    def __init__(
+        self, reactor: Any, url: str, secret: ReloadingFile[str] | None, agent: "IAgent | None" = None
+    ) -> None:
         self._reactor = reactor
         self._url = url
         self._secret = secret
