@@ -16,7 +16,7 @@ from warmside.app import listening
 from warmside.app.service import WarmsideService
 from warmside.config.loader import load
 from warmside.config.settings import Config
-from warmside.store import database, sqlite
+from warmside.store import database, sqlite, verdicts
 
 reactor: Any = installed_reactor
 ADMIN = "webapp"
@@ -71,7 +71,8 @@ class Databases:
     def __init__(self, test: TestCase) -> None:
         self.opened: list[str] = []
         self.connections: list[sqlite3.Connection] = []
-        test.patch(sqlite, "open_database", self._open)
+        for module in (sqlite, verdicts):
+            test.patch(module, "open_database", self._open)
 
     def _open(self, path: Path | None, schema: Any, **options: Any) -> sqlite3.Connection:
         self.connections.append(database.open_database(path, schema, **options))

@@ -50,7 +50,6 @@ class Service:
     def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
         self.authority = AuthorityAdapter(Accepting())
         self.calls: list[object] = []
-        self.metrics = self
         self.made.append(self)
         assert shared
 
@@ -69,7 +68,7 @@ class Service:
     def reload(self) -> None:
         self.calls.append("reload")
 
-    def answer(self, request: object, accepted: bool) -> None:
+    def answered(self, request: object, accepted: bool) -> None:
         self.calls.append(accepted)
 
 

@@ -14,8 +14,10 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from tests.app.configuration import ADMIN, PASSWORD, ServiceCase
 from tests.support import logging
-from warmside.app import service
+from warmside.app import cleanup, service
 from warmside.app.service import WarmsideService
+from warmside.extauth.request import ExtauthRequest
+from warmside.store.interface import HostState, HostVerdict
 
 reactor: Any = installed_reactor
 
@@ -67,8 +69,10 @@ class Services(ServiceCase):
         await made.serve()
         self.assertIsNotNone(made.authority)
         self.assertEqual(json.loads((await self.get(made, "/health")).text), {"status": "ok"})
-        self.assertEqual(self.databases.opened, ["passwords.sqlite", "passwords.sqlite", "users.sqlite"])
-        self.assertEqual((len(self.sockets), self.databases.open()), (1, 3))
+        self.assertEqual(
+            self.databases.opened, ["passwords.sqlite", "passwords.sqlite", "passwords.sqlite", "users.sqlite"]
+        )
+        self.assertEqual((len(self.sockets), self.databases.open()), (1, 4))
         port = made.http[0].address.port
         await made.close()
         self.assertEqual((self.databases.open(), self.sockets[0].fileno(), made.authority), (0, -1, None))
@@ -91,6 +95,31 @@ class Services(ServiceCase):
             made.reload()
         self.assertTrue(any("admins: read again" in line for line in logged))
         self.assertEqual((await self.get(made, "/warm", "other")).code, 200)
+
+    async def test_verdicts_on_hosts_are_dropped_at_the_start_and_at_reload(self) -> None:
+        made = await self.serving()
+        self.record(made, HostState.CACHING)
+        self.assertEqual(json.loads((await self.get(made, "/ready")).text)["hosts"], "unsafe: example.org")
+        await self.serving()
+        self.assertEqual(made._verdicts.unsafe(), [])
+        self.record(made, HostState.CACHING)
+        made.reload()
+        self.assertEqual(made._verdicts.unsafe(), [])
+
+    async def test_an_extauth_request_ends_the_back_off_of_its_host(self) -> None:
+        made = await self.serving()
+        self.record(made, HostState.REFUSED)
+        made.answered(None, False)
+        made.answered(ExtauthRequest.parse(b"isuser:juliet:other.example"), False)
+        self.assertIsNotNone(made._verdicts.get("example.org"))
+        made.answered(ExtauthRequest.parse(b"isuser:juliet:example.org"), False)
+        self.assertIsNone(made._verdicts.get("example.org"))
+
+    def record(self, made: WarmsideService, state: HostState) -> None:
+        """Record a verdict on example.org."""
+        now = made._verdicts.now()
+        self.assertTrue(made._verdicts.begin("example.org", "lease", 5))
+        self.assertTrue(made._verdicts.record("example.org", "lease", HostVerdict(state, now, now + 60, 1, "{}")))
 
     async def test_relays_are_answered_until_the_close(self) -> None:
         self.folder.write(f'[extauth]\nlisten = "unix:{self.folder.path}/x.sock"\nusers = "any"\n')
@@ -175,7 +204,7 @@ class Services(ServiceCase):
         made = self.made(shared=False)
         made.open()
         await made.serve()
-        self.assertEqual(self.databases.opened, ["memory", "memory"])
+        self.assertEqual(self.databases.opened, ["memory", "memory", "memory"])
         await made.close(0)
 
     async def test_hosts_that_share_a_url_share_one_connection_manager(self) -> None:
@@ -189,14 +218,14 @@ class Services(ServiceCase):
         self.assertIsNot(made._manager(bosh("example.com")), first)
 
     async def test_expired_passwords_are_removed_and_an_error_is_logged(self) -> None:
+        self.patch(cleanup, "SWEEP_INTERVAL", 0.01)
         made = await self.serving()
         await made._store.mint("juliet@example.org", -1)
-        await made._sweep()
-        self.assertEqual(self.databases.connections[0].execute("SELECT count(*) FROM passwords").fetchone(), (0,))
-        self.patch(service, "SWEEP_INTERVAL", 0.01)
+        count = "SELECT count(*) FROM passwords"
+        while self.databases.connections[0].execute(count).fetchone() != (0,):
+            await deferLater(reactor, 0.005)
         self.databases.connections[0].close()
         with logging() as logged:
-            made._sweep_regularly()
             while not any("expired-entry cleanup failed" in line for line in logged):
                 await deferLater(reactor, 0.005)
 

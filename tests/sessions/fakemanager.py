@@ -24,8 +24,9 @@ from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.warmer import Warmer
+from warmside.sessions.warmer import Stores, Warmer
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
+from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
 
 reactor: Any = _reactor
@@ -199,6 +200,7 @@ class Warming(TestCase):
         self.store = SQLiteStore(None)
         self.counters = SQLiteFailureCounters(None)
         self.throttle = Throttle(reactor, self.counters, deferToThread)
+        self.verdicts = SQLiteVerdicts(None)
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")
@@ -214,7 +216,8 @@ class Warming(TestCase):
         host = BoshHost(settings, self.manager)
         passwords = OneTimePasswords(self.store, 30)
         runtime = Runtime(clock, deferToThread)
-        self.warmer = Warmer(runtime, lambda _: host, passwords, self.throttle, self.remembered.append)
+        stores = Stores(passwords, self.verdicts)
+        self.warmer = Warmer(runtime, lambda _: host, stores, self.throttle, self.remembered.append)
 
     async def warm(self, **fields: Any) -> WarmSession:
         """Warm a session."""

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from tests.sessions.fakemanager import MECHANISMS, NOT_AUTHORIZED, Warming, body, every, first, run
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE
-from warmside.sessions.replayprobe import OneTimeRefused
+from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 
 STREAM_ERROR = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>"

@@ -223,3 +223,40 @@ def test_no_password_is_kept(ejabberd: Ejabberd) -> None:
     ejabberd.log_in("juliet", "right")
     kept = list(ejabberd.throttle._verified[b"user"]._accepted)
     assert kept and b"right" not in b"".join(kept)
+
+
+def probes(ejabberd: Ejabberd, kind: Kind, outcome: str = "rejected") -> int:
+    """Return how many of many probes reach ejabberd."""
+    reached = 0
+    for number in range(50):
+        try:
+            ejabberd.end(outcome, f"probe{number}", kind)
+        except TooManyFailures:
+            break
+        reached += 1
+    return reached
+
+
+def test_probes_stay_below_a_ban_also_beside_guesses(ejabberd: Ejabberd) -> None:
+    for number in range(MAX_IN_ALL + 5):
+        ejabberd.log_in(f"user{number}")
+    assert 0 < probes(ejabberd, Kind.PROBE) < BANNED_AT - MAX_IN_ALL
+    assert probes(ejabberd, Kind.PROBE) == 0
+    ejabberd.clock.advance(EJABBERD_LIMIT.window)
+    assert 0 < probes(ejabberd, Kind.PROBE) < BANNED_AT
+
+
+def test_repeated_probes_leave_failures_to_users(ejabberd: Ejabberd) -> None:
+    assert 0 < probes(ejabberd, Kind.REPEATED_PROBE) <= MAX_IN_ALL / 2
+    assert ejabberd.log_in("juliet")
+    ejabberd.end("accepted", "probe", Kind.PROBE)
+    assert probes(ejabberd, Kind.REPEATED_PROBE) > 0
+
+
+def test_probes_with_an_unknown_result_are_not_counted(ejabberd: Ejabberd) -> None:
+    async def attempt() -> None:
+        async with ejabberd.throttle.attempt(Attempt(Kind.PROBE, "juliet@example.org")) as verdict:
+            verdict.unknown()
+
+    for _ in range(50):
+        now(attempt())

@@ -10,7 +10,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from tests.web.interface import MINTED, Interface, header
-from warmside.sessions.errors import UnsafeHost
+from warmside.sessions.errors import HostState, UnsafeHost
 from warmside.web.site import BoundedSite
 
 
@@ -44,7 +44,7 @@ def test_a_rejected_request_mints_no_password(
 
 
 def test_an_unsafe_host_gets_no_credential(interface: Interface) -> None:
-    interface.warmer.outcome = UnsafeHost("example.org")
+    interface.warmer.outcome = UnsafeHost("example.org", HostState.CACHING)
     response = interface.credentials()
     assert response.code == 503 and "auth_use_cache: false" in response.body
 

@@ -7,7 +7,14 @@ import pytest
 
 from tests.web.interface import Interface, header
 from warmside.bosh import errors
-from warmside.sessions.errors import OneTimeRefused, RevocationStatus, StoreError, TooManyFailures, UnsafeHost
+from warmside.sessions.errors import (
+    HostState,
+    OneTimeRefused,
+    RevocationStatus,
+    StoreError,
+    TooManyFailures,
+    UnsafeHost,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,8 @@ REJECTED = errors.Refused("x", "not-authorized")
         (at_binding(errors.InvalidResponse("HTTP 404")), 502, "login-failed", "HTTP 404"),
         (at_binding(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
         (at_binding(errors.WrongJID("another account")), 502, "login-failed", "another account"),
-        (UnsafeHost("example.org"), 503, "unsafe-host", "auth_use_cache: false"),
+        (UnsafeHost("example.org", HostState.CACHING), 503, "unsafe-host", "auth_use_cache: false"),
+        (UnsafeHost("example.org", HostState.ANONYMOUS), 503, "unsafe-host", "anonymous logins"),
         (StoreError("disk full"), 503, "store", "disk full"),
         (ValueError("unforeseen geheim"), 500, "internal", "internal error"),
     ],

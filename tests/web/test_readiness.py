@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 
 from tests.support import logging, now
 from warmside.store.interface import StoreError
-from warmside.web.readiness import MAX_AGE, Readiness, check_store
+from warmside.web.readiness import MAX_AGE, MAX_NAMED_HOSTS, Readiness, check_hosts, check_store
 
 
 class Part:
@@ -94,3 +94,26 @@ class FakeStore:
 @pytest.mark.parametrize(("error", "state"), [(None, "ok"), (StoreError("disk full"), "broken")])
 def test_a_store_that_cannot_be_written_to_is_broken(error: Exception | None, state: str) -> None:
     assert now(check_store(FakeStore(error))) == state  # type: ignore[arg-type]
+
+
+class FakeVerdicts:
+    def __init__(self, hosts: list[str] | None) -> None:
+        self._hosts = hosts
+
+    def unsafe(self) -> list[str]:
+        if self._hosts is None:
+            raise StoreError("disk full")
+        return self._hosts
+
+
+@pytest.mark.parametrize(
+    ("hosts", "state"),
+    [
+        ([], "ok"),
+        (["a.example", "b.example"], "unsafe: a.example, b.example"),
+        (["x"] * (MAX_NAMED_HOSTS + 2), "unsafe: " + ", ".join(["x"] * MAX_NAMED_HOSTS) + " and 2 more"),
+        (None, "unknown"),
+    ],
+)
+def test_unsafe_hosts_are_named(hosts: list[str] | None, state: str) -> None:
+    assert now(check_hosts(FakeVerdicts(hosts))) == state  # type: ignore[arg-type]

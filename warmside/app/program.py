@@ -130,7 +130,7 @@ class ExtauthProgram:
     def count(self, request: ExtauthRequest | None, accepted: bool) -> None:
         """Count a response to ejabberd."""
         if self.service is not None:
-            self.service.metrics.answer(request, accepted)
+            self.service.answered(request, accepted)
 
     def stdin_ended(self) -> None:
         """End the process: there are no more requests."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from warmside.app import resources
+from warmside.app.cleanup import Cleanup
 from warmside.app.listening import Listener
 from warmside.app.resources import Paths, StartError, config_errors_for
 from warmside.bosh.runner import Runtime
@@ -22,22 +22,24 @@ from warmside.bosh.transport import ConnectionManager
 from warmside.config.reloading import ReloadingFile
 from warmside.config.settings import Bosh, Config
 from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
+from warmside.extauth.request import ExtauthRequest
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.reachability import check_managers
-from warmside.sessions.warmer import Warmer
-from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore
+from warmside.sessions.warmer import Stores, Warmer
+from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, VerdictStore
 from warmside.store.metered import MeteredStore
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
+from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
 from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm
 from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.hashing import Bcrypt
 from warmside.web.metrics import Metrics, open_metrics
-from warmside.web.readiness import Readiness, check_store
+from warmside.web.readiness import Readiness, check_hosts, check_store
 from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
@@ -49,8 +51,6 @@ FIRST_REQUEST_TIMEOUT = 1.0
 """Seconds after the end of listening for the first request on a new connection."""
 POLL_INTERVAL = 0.01
 """Seconds between looks at the connections that are left."""
-SWEEP_INTERVAL = 10.0
-"""Seconds between removals of expired one-time passwords."""
 
 
 class WarmsideService:
@@ -71,6 +71,7 @@ class WarmsideService:
     _maker: resources.AuthorityMaker | None
     _store: PasswordStore
     _counters: FailureCounters
+    _verdicts: VerdictStore
     _users: KnownUsers
     _warmer: Warmer
 
@@ -121,7 +122,12 @@ class WarmsideService:
             self._warmer = self._make_warmer(throttle)
             self.site = self._make_site(throttle)
             self.authority = authority = self._open_authority()
-            self._sweep_regularly()
+            cleanup = Cleanup(self._reactor, self._store.sweep, self._counters.sweep, self._verdicts.sweep)
+            self._warmer.probe.forget()
+            cleanup.start()
+            self._resources.callback(cleanup.stop)
+            self._warmer.probe.start()
+            self._resources.callback(self._warmer.probe.close)
             self._serving = True
             for listener in self.http:
                 await self._listen("http.listen", listener, self.site)
@@ -153,10 +159,18 @@ class WarmsideService:
             self.authority = None
 
     def reload(self) -> None:
-        """Read the admins file and the secret again."""
+        """Read the admins file and the secret again, and drop all verdicts on hosts."""
         for file in (self._admins, self._secret):
             if file is not None:
                 file.reload()
+        if self._serving:
+            self._warmer.probe.forget()
+
+    def answered(self, request: ExtauthRequest | None, accepted: bool) -> None:
+        """Count a response to ejabberd, and end the back-off of the request's host."""
+        self.metrics.answer(request, accepted)
+        if request is not None:
+            self._warmer.probe.asked(request.host)
 
     def _open_databases(self) -> None:
         with resources.runtime_folder_errors(self.config):
@@ -167,6 +181,8 @@ class WarmsideService:
             self._resources.push_async_callback(store.close)
             self._counters = SQLiteFailureCounters(self.paths.store)
             self._resources.callback(self._counters.close)
+            self._verdicts = SQLiteVerdicts(self.paths.store)
+            self._resources.callback(self._verdicts.close)
         self._store = MeteredStore(store, self.metrics.password)
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
@@ -187,7 +203,7 @@ class WarmsideService:
         factory = ExtauthFactory(
             authority,
             read_only=listener.place.kind == "tcp",
-            count=self.metrics.answer,
+            count=self.answered,
             peers_changed=self._warmer.probe.forget,
         )
         self._factories.append(factory)
@@ -197,14 +213,18 @@ class WarmsideService:
         return Warmer(
             Runtime(self._reactor, self._run_work, self.metrics.step),
             self._bosh_host,
-            OneTimePasswords(self._store, self.config.passwords.lifetime),
+            Stores(OneTimePasswords(self._store, self.config.passwords.lifetime), self._verdicts),
             throttle,
             self._users.remember,
         )
 
     def _make_site(self, throttle: Throttle) -> BoundedSite:
         config = self.config
-        checks = {"store": lambda: check_store(self._store), "connection_manager": self._check_managers}
+        checks = {
+            "store": lambda: check_store(self._store),
+            "connection_manager": self._check_managers,
+            "hosts": lambda: check_hosts(self._verdicts),
+        }
         root = resource_tree(
             Access(self._make_authenticator(throttle), config.allows),
             self._warmer,
@@ -263,22 +283,6 @@ class WarmsideService:
             if not any(not each.rejected and (patient or not each.awaited) for each in self.site.channels):
                 return
             await deferLater(self._reactor, POLL_INTERVAL)
-
-    def _sweep_regularly(self) -> None:
-        def sweep() -> "Deferred[None]":
-            return Deferred.fromCoroutine(self._sweep()).addErrback(self._sweep_failed)
-
-        sweeper = LoopingCall(sweep)
-        sweeper.clock = self._reactor
-        sweeper.start(SWEEP_INTERVAL, now=False)
-        self._resources.callback(sweeper.stop)
-
-    async def _sweep(self) -> None:
-        await self._store.sweep()
-        await self._counters.sweep()
-
-    def _sweep_failed(self, failure: Failure) -> None:
-        self.log.error("expired-entry cleanup failed: {reason}", reason=failure.getErrorMessage())
 
 
 async def _awaited(close: "Callable[[], Deferred[None] | None]") -> None:

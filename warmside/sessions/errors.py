@@ -4,14 +4,15 @@ Most of them are raised by `warmside.bosh`, which the HTTP interface does not im
 """
 
 from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable
-from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
-from warmside.store.interface import RevocationStatus, StoreError
+from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost
+from warmside.store.interface import HostState, RevocationStatus, StoreError
 from warmside.throttle.limits import TooManyFailures
 
 __all__ = [
     "Banned",
     "BoshError",
     "Busy",
+    "HostState",
     "OneTimeRefused",
     "PauseTooLong",
     "Refused",

@@ -16,7 +16,7 @@ from warmside.otp import OneTimePassword
 from warmside.sessions.deadline import LoginTask
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.replayprobe import OneTimeRefused
+from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict

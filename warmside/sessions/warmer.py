@@ -5,6 +5,7 @@ manager, no valid password. A session that is handed over has no request outstan
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
@@ -20,10 +21,23 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.logins import Logins, LoginSpec
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.replayprobe import OneTimeRefused, ReplayProbe
-from warmside.store.interface import RevocationStatus
+from warmside.sessions.replayprobe import ReplayProbe
+from warmside.sessions.verdicts import OneTimeRefused
+from warmside.store.interface import RevocationStatus, VerdictStore
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Throttle
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Stores that warming uses.
+
+    :param passwords: one-time passwords.
+    :param verdicts: verdicts on hosts.
+    """
+
+    passwords: OneTimePasswords
+    verdicts: VerdictStore
 
 
 class Warmer:
@@ -31,7 +45,7 @@ class Warmer:
 
     :param runtime: reactor, slow work, observer.
     :param hosts: returns settings and connections for a prepared host.
-    :param passwords: one-time passwords.
+    :param stores: one-time passwords and verdicts on hosts.
     :param throttle: limits failed logins.
     :param remember: called with the bare JID of each user for whom something is handed out.
     """
@@ -40,25 +54,25 @@ class Warmer:
         self,
         runtime: Runtime,
         hosts: Callable[[str], BoshHost],
-        passwords: OneTimePasswords,
+        stores: Stores,
         throttle: Throttle,
         remember: Callable[[str], None],
     ) -> None:
         self._runtime = runtime
         self._hosts = hosts
-        self._passwords = passwords
-        self._logins = Logins(runtime, hosts, passwords, throttle)
+        self._passwords = stores.passwords
+        self._logins = Logins(runtime, hosts, stores.passwords, throttle)
         self._remember = remember
         self._tasks: set[LoginTask] = set()
         self._closing = False
-        self.probe = ReplayProbe(passwords.store, passwords.lifetime, self._authenticate)
+        self.probe = ReplayProbe(runtime.reactor, stores.verdicts, stores.passwords, self._authenticate)
 
     def warm(self, request: WarmRequest) -> "Deferred[WarmSession]":
         """Warm a session.
 
         Cancelling the result fires it at once; the login then ends and cleans up in the background.
 
-        :raises UnsafeHost: the host accepts used one-time passwords.
+        :raises UnsafeHost: the host accepts passwords that it has to reject.
         :raises StoreError: the store failed.
         :raises TooManyFailures: too many wrong passwords were tried.
         :raises BoshError: the login failed; nothing of it is left.
@@ -68,7 +82,7 @@ class Warmer:
     def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
         """Mint a one-time password for a client that logs in itself.
 
-        :raises UnsafeHost: the host accepts used one-time passwords.
+        :raises UnsafeHost: the host accepts passwords that it has to reject.
         :raises StoreError: the store failed.
         :raises BoshError: the host could not be probed.
         """
@@ -111,7 +125,8 @@ class Warmer:
         return task.start(run(task), lambda: self._tasks.discard(task))
 
     async def _warm(self, request: WarmRequest, task: LoginTask) -> WarmSession:
-        await self._ensure_safe(request.jid, task)
+        if request.password is None:
+            await self._ensure_safe(request.jid, task)
         try:
             return await self._warm_once(request, task)
         except (LostCreation, OneTimeRefused) as error:
@@ -128,6 +143,10 @@ class Warmer:
         minted = await self._passwords.mint(request.jid.userhost())
         try:
             return await self._log_in(request, minted, Kind.ONE_TIME, task)
+        except OneTimeRefused as error:
+            if error.revocation is RevocationStatus.UNASKED:
+                self.probe.drop(request.jid.host)
+            raise
         finally:
             await self._passwords.revoke(minted)
 
@@ -163,9 +182,9 @@ class Warmer:
             return False
         return True
 
-    def _authenticate(self, jid: JID, minted: OneTimePassword) -> "Deferred[None]":
+    def _authenticate(self, jid: JID, minted: OneTimePassword, kind: Kind) -> "Deferred[None]":
         """Authenticate with a one-time password; see `Authenticate`."""
-        return self._start(jid.host, lambda task: self._only_authenticate(jid, minted, Kind.ONE_TIME, task))
+        return self._start(jid.host, lambda task: self._only_authenticate(jid, minted, kind, task))
 
     async def _only_authenticate(self, jid: JID, password: str | OneTimePassword, kind: Kind, task: LoginTask) -> None:
         spec = LoginSpec(jid, password, kind, Parameters(jid.host), bind=False)

@@ -1,10 +1,11 @@
-"""Protocols of the stores that processes share: one-time passwords, failure counters, known users.
+"""Protocols of the stores that processes share: one-time passwords, failure counters, known users, host verdicts.
 
-`warmside.store.sqlite` implements all three. Every method may raise `StoreError`. JIDs are bare and
-prepared; times and durations are in seconds.
+`warmside.store.sqlite` and `warmside.store.verdicts` implement them. Every method may raise `StoreError`.
+JIDs are bare and prepared; times and durations are in seconds.
 """
 
 import enum
+from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -94,6 +95,86 @@ class KnownUsers(Protocol):
 
     def forget(self, bare: str) -> bool:
         """Remove a user. Return True if the user was stored."""
+
+    def close(self) -> None:
+        """Close the connection to the store. Its content stays."""
+
+
+class HostState(enum.Enum):
+    """Result of a host's replay probe."""
+
+    SAFE = "safe"
+    """A used one-time password and a random password were rejected."""
+    CACHING = "caching"
+    """Unsafe: ejabberd accepted a used one-time password, because its authentication cache is on."""
+    ANONYMOUS = "anonymous"
+    """Unsafe: ejabberd accepted a random password, because anonymous logins are on."""
+    REFUSED = "refused"
+    """Not determined: ejabberd rejected the fresh one-time password. The next probe waits for the back-off."""
+
+    @property
+    def unsafe(self) -> bool:
+        """True if ejabberd accepted a password that it has to reject."""
+        return self in (HostState.CACHING, HostState.ANONYMOUS)
+
+
+@dataclass(frozen=True, slots=True)
+class HostVerdict:
+    """Verdict on a host.
+
+    :param state: the result of the probe.
+    :param probed_at: start of the probe, in seconds of the store's clock.
+    :param valid_until: end of the verdict or of the back-off, in seconds of the store's clock.
+    :param failures: probes in a row whose first login was rejected.
+    :param facts: for `HostState.REFUSED`: the error, as text that its writer can read.
+    """
+
+    state: HostState
+    probed_at: float
+    valid_until: float
+    failures: int = 0
+    facts: str = ""
+
+
+class VerdictStore(Protocol):
+    """Verdicts on hosts, shared by the processes of one machine, and the right to probe a host.
+
+    A process probes a host only while it holds the host's lease, a random text. A lease expires by itself.
+    Dropping a verdict ends the lease, too, so that the result of a probe in progress is not recorded.
+    """
+
+    def now(self) -> float:
+        """Return the time in seconds of the clock that all processes share."""
+
+    def get(self, host: str) -> HostVerdict | None:
+        """Return the last verdict on a host, also an expired one; ``None`` without one."""
+
+    def begin(self, host: str, lease: str, seconds: float) -> bool:
+        """Take the lease of a host in one atomic step. Return False if another process holds it."""
+
+    def extend(self, host: str, lease: str, seconds: float) -> bool:
+        """Extend a lease. Return False if it was dropped or taken over."""
+
+    def record(self, host: str, lease: str, verdict: HostVerdict) -> bool:
+        """Record a verdict and end the lease. Return False, and record nothing, if the lease was lost."""
+
+    def release(self, host: str, lease: str) -> None:
+        """End a lease without a verdict. A valid `HostState.SAFE` stays; any other verdict is removed."""
+
+    def drop(self, host: str | None = None) -> None:
+        """Remove the verdict and the lease of all hosts, or of one host. The latter leaves a `HostState.REFUSED`."""
+
+    def end_back_off(self, host: str) -> None:
+        """Remove a verdict of `HostState.REFUSED`."""
+
+    def unsafe(self) -> list[str]:
+        """Return the unsafe hosts, sorted by name."""
+
+    def probed_before(self, time: float) -> dict[str, HostVerdict]:
+        """Return the verdicts `HostState.SAFE` and unsafe ones whose probe started by then, and no lease is held."""
+
+    def sweep(self) -> None:
+        """Remove verdicts that are of no use any more."""
 
     def close(self) -> None:
         """Close the connection to the store. Its content stays."""

@@ -5,7 +5,7 @@ The limits stop guesses before ejabberd would ban warmside.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class TooManyFailures(Exception):
@@ -27,6 +27,10 @@ class Kind(enum.Enum):
     """A password for a name that has the form of an account admin and is none; ejabberd does not check it."""
     ONE_TIME = enum.auto()
     """A one-time password. It is never limited, but ejabberd counts its rejection."""
+    PROBE = enum.auto()
+    """A password of a replay probe. It may use the failures between the users' limit and mod_fail2ban's."""
+    REPEATED_PROBE = enum.auto()
+    """The same, after a probe of that host whose first login was rejected. It leaves failures to the users."""
     ADMIN = enum.auto()
     """The credentials of an HTTP request."""
 
@@ -74,6 +78,7 @@ class Rules:
     :param consulted: refuse the attempt if one of them is reached; not counted.
     :param counted: counted at the rejection; refuse nothing.
     :param per_address: limits the rate of rejections of an address.
+    :param count_unknown: True if an attempt whose outcome is unknown stays counted as a failure.
     """
 
     purpose: bytes = b""
@@ -81,6 +86,7 @@ class Rules:
     consulted: tuple[Limit, ...] = ()
     counted: tuple[Limit, ...] = ()
     per_address: AddressLimit | None = None
+    count_unknown: bool = True
 
 
 ACCOUNT_LIMIT = Limit("jid {account}", 5, 900.0)
@@ -93,11 +99,19 @@ EJABBERD_ADDRESS_LIMIT = Limit("ejabberd {address}", 12, 3600.0, reset_by_succes
 ADMIN_LIMIT = AddressLimit(Limit("admins {address}", 10, 60.0), max_checks=4, min_rejection_time=0.75)
 
 AT_EJABBERD = (EJABBERD_LIMIT, EJABBERD_ADDRESS_LIMIT)
+MAX_PROBE_FAILURES, MAX_REPEATED_PROBE_FAILURES = 18, 6
+"""Failures from which on probes are refused; they are counted with all others. The users' limit is between them."""
+PROBE_LIMITS, REPEATED_PROBE_LIMITS = (
+    tuple(replace(limit, max_failures=failures) for limit in AT_EJABBERD)
+    for failures in (MAX_PROBE_FAILURES, MAX_REPEATED_PROBE_FAILURES)
+)
 
 RULES = {
     Kind.USER: Rules(b"user", enforced=(ACCOUNT_LIMIT, *AT_EJABBERD)),
     Kind.ACCOUNT_ADMIN: Rules(b"user", enforced=(ACCOUNT_LIMIT, *AT_EJABBERD)),
     Kind.UNKNOWN_ACCOUNT: Rules(enforced=(UNKNOWN_ACCOUNT_LIMIT,), consulted=(EJABBERD_LIMIT,)),
     Kind.ONE_TIME: Rules(counted=AT_EJABBERD),
+    Kind.PROBE: Rules(enforced=PROBE_LIMITS, count_unknown=False),
+    Kind.REPEATED_PROBE: Rules(enforced=REPEATED_PROBE_LIMITS, count_unknown=False),
     Kind.ADMIN: Rules(b"admin", per_address=ADMIN_LIMIT),
 }

@@ -128,8 +128,12 @@ class Verdict:
             await self._throttle.addresses.rejected(self._rules.per_address, self._address_key(), self._since)
 
     def unknown(self) -> None:
-        """Report that the password reached a server without a known result. It stays counted as a failure."""
-        self._report()
+        """Report that the password reached a server without a known result.
+
+        It stays counted as a failure if the rules say so.
+        """
+        if self._rules.count_unknown:
+            self._report()
 
     async def accepted_by_any_process(self) -> bool:
         """Return True if any process accepted the password before. Slow (scrypt) if this process did not.

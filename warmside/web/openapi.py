@@ -84,6 +84,7 @@ def _credentials() -> Schema:
 
 def _ready() -> Schema:
     members = {"status": {"enum": ["ready", "not ready"]}, "store": STRING, "connection_manager": STRING}
+    members["hosts"] = STRING
     described = _public("Return the state of each part that the service needs.", members)
     described["responses"]["503"] = _json_reply("A part is not ok.", members)
     return described

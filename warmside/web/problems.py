@@ -104,10 +104,7 @@ def problem_for(error: Exception) -> Problem | None:
         case StoreError():
             return Problem("store", str(error), headers=_retry(5))
         case UnsafeHost():
-            detail = (
-                f"ejabberd accepts a used password again for {error.host}, because its authentication cache is on: "
-                "set auth_use_cache: false for this host. Until then warmside rejects every request for this host"
-            )
+            detail = f"{error}. Until then warmside rejects every request for this host that needs a one-time password"
             return Problem("unsafe-host", detail, headers=_retry(10))
         case OneTimeRefused():
             name, detail = ONE_TIME_PROBLEMS[error.revocation]

@@ -6,12 +6,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from warmside.sessions.singleflight import SingleFlight
-from warmside.store.interface import PasswordStore, StoreError
+from warmside.store.interface import PasswordStore, StoreError, VerdictStore
 
 MAX_AGE = 1.0
 """Seconds for which a result is returned again. Together with the time for a check it is less than two."""
 
 OK = "ok"
+MAX_NAMED_HOSTS = 20
+"""Unsafe hosts that are named."""
 
 Check = Callable[[], Awaitable[str]]
 """Returns the state of one part: ``ok``, or a word for the fault."""
@@ -54,3 +56,15 @@ async def check_store(store: PasswordStore) -> str:
     except StoreError:
         return "broken"
     return OK
+
+
+async def check_hosts(verdicts: VerdictStore) -> str:
+    """Return ``ok`` if no host is unsafe, else ``unsafe:`` with their names; ``unknown`` if the store failed."""
+    try:
+        hosts = verdicts.unsafe()
+    except StoreError:
+        return "unknown"
+    if not hosts:
+        return OK
+    further = f" and {len(hosts) - MAX_NAMED_HOSTS} more" if len(hosts) > MAX_NAMED_HOSTS else ""
+    return f"unsafe: {', '.join(hosts[:MAX_NAMED_HOSTS])}{further}"

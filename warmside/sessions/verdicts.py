@@ -1,0 +1,57 @@
+"""Errors for verdicts on hosts, and the text form in which the store keeps one of them."""
+
+import json
+
+from warmside.bosh.errors import BoshError, NotAuthenticated, Refused
+from warmside.store.interface import HostState, HostVerdict, RevocationStatus
+
+CAUSES = {
+    HostState.CACHING: (
+        "ejabberd accepts a used password again for {host}, because its authentication cache is on: "
+        "set auth_use_cache: false for this host"
+    ),
+    HostState.ANONYMOUS: (
+        "ejabberd accepts any password for {host}, because anonymous logins are on: "
+        "remove anonymous from auth_method for this host, or set anonymous_protocol: sasl_anon"
+    ),
+}
+"""What ejabberd does, and how to fix it, for each unsafe state."""
+
+
+class UnsafeHost(Exception):
+    """ejabberd accepts passwords for this host that it has to reject. The message names the cause and the fix."""
+
+    def __init__(self, host: str, state: HostState) -> None:
+        self.host = host
+        self.state = state
+        super().__init__(CAUSES[state].format(host=host))
+
+
+class OneTimeRefused(Refused):
+    """ejabberd rejected a fresh one-time password. ``revocation`` is the status that its revocation found."""
+
+    def __init__(self, refused: Refused, revocation: RevocationStatus) -> None:
+        super().__init__("ejabberd rejected a fresh one-time password", refused.condition)
+        self.step = refused.step
+        self.revocation = revocation
+
+
+def facts_of(error: OneTimeRefused | NotAuthenticated) -> str:
+    """Return the facts of an error, for `error_from`. They contain no password."""
+    revocation = error.revocation.value if isinstance(error, OneTimeRefused) else None
+    return json.dumps({"condition": error.condition, "step": error.step, "revocation": revocation})
+
+
+def error_from(host: str, verdict: HostVerdict) -> UnsafeHost | BoshError:
+    """Return the error for a verdict that is not `HostState.SAFE`."""
+    if verdict.state.unsafe:
+        return UnsafeHost(host, verdict.state)
+    facts = json.loads(verdict.facts)
+    error: Refused | NotAuthenticated
+    if facts["revocation"] is None:
+        error = NotAuthenticated("the server did not authenticate the user", facts["condition"])
+        error.step = facts["step"]
+        return error
+    error = Refused("", facts["condition"])
+    error.step = facts["step"]
+    return OneTimeRefused(error, RevocationStatus(facts["revocation"]))
