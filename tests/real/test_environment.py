@@ -56,16 +56,18 @@ def relay_beside(listener: socket.socket, command: Sequence[str | Path], **envir
     """Start a relay, and let it carry one request over each of two connections."""
     process = start([*command, "relay", f"tcp:{listener.getsockname()[1]}"], **environ)
     assert process.stdin and process.stdout
-    for _ in range(2):
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(60)
-            process.stdin.write(frame(ISUSER))
-            process.stdin.flush()
-            assert connection.recv(100) == frame(ISUSER)
-            connection.sendall(YES)
-            assert process.stdout.read(4) == YES
-    out, _ = process.communicate()
+    try:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(10)
+                process.stdin.write(frame(ISUSER))
+                process.stdin.flush()
+                assert connection.recv(100) == frame(ISUSER)
+                connection.sendall(YES)
+                assert process.stdout.read(4) == YES
+    finally:
+        out, _ = process.communicate()
     assert (process.returncode, out) == (0, b"")
 
 
@@ -101,7 +103,7 @@ def test_python_variables_reach_neither_extauth_nor_relay(folder: Folder, hostil
     until(lambda: program.ask(ISUSER) == YES)
     assert program.end()[1] == b"" and program.process.returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(60)
+        listener.settimeout(10)
         relay_beside(listener, LINE, **hostile)
 
 
@@ -112,7 +114,7 @@ def test_strict_warnings_harm_neither_extauth_nor_relay_without_isolation(folder
     until(Site(folder.port).serves)
     assert program.end()[1] == b"" and program.process.returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(60)
+        listener.settimeout(10)
         relay_beside(listener, [WARMSIDE], PYTHONWARNINGS="error")
 
 
@@ -134,7 +136,7 @@ def test_a_closed_stderr_harms_neither_extauth_nor_relay(folder: Folder) -> None
     assert Path(f"/proc/{program.process.pid}/fd/2").readlink() == Path(os.devnull)
     assert program.end()[1] == b"" and program.process.returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(60)
+        listener.settimeout(10)
         relay_beside(listener, closed(2, *LINE))
 
 
@@ -255,7 +257,7 @@ def test_no_process_leaves_a_core_dump(folder: Folder, tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        with process:
+        try:
             assert process.stderr
             assert process.stderr.readline()  # it logs, so that it has begun to work
             if "relay" not in command:
@@ -267,6 +269,8 @@ def test_no_process_leaves_a_core_dump(folder: Folder, tmp_path: Path) -> None:
             limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
             (cores,) = (line.split()[4:6] for line in limits if line.startswith("Max core file size"))
             assert cores == ["0", "0"], command
+        finally:
             process.send_signal(signal.SIGABRT)
+            process.communicate(timeout=60)
         assert process.returncode == -signal.SIGABRT
         assert [path.name for path in work.iterdir() if "core" in path.name] == []
