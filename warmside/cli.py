@@ -5,39 +5,57 @@
 
 import sys
 
+from warmside import startup
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 DEFAULT_CONFIG = "/etc/warmside/warmside.toml"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+FOR_EJABBERD = frozenset({"extauth", "relay"})
+"""Subcommands that ejabberd runs."""
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command.
 
+    With a pipe on stdin, a wrong command line does not end the process, unless it names a subcommand that ejabberd
+    has no use for. ejabberd gives up BOSH for the whole server if its program exits at once.
+
     :param arguments: the arguments; ``None`` means those of the command line.
     :returns: the exit status: 0 for success, 1 for failed work, 2 for bad usage or configuration.
     :raises SystemExit: with 2 for bad usage, with 0 after ``--help`` and ``--version``.
     """
+    if arguments is None:
+        startup.prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["relay"] and not {"-h", "--help"} & set(given):
-        from warmside.extauth import relay
+        from warmside.extauth import relaycommand
 
-        return relay.run(given[1:])
-    parser = _parser()
+        return relaycommand.run(given[1:])
+    parser, commands = _parser()
     if given[:1] == ["extauth"]:
         return _extauth(parser, given)
-    parsed = parser.parse_args(given)
+    try:
+        parsed = parser.parse_args(given)
+    except SystemExit as exit_:
+        command = next((each for each in given if not each.startswith("-")), None)
+        if not exit_.code or command in set(commands) - FOR_EJABBERD or not startup.is_pipe(0):
+            raise
+        from warmside.extauth import relaycommand
+
+        return relaycommand.reject_all("warmside", _usage_fault(given))
     try:
         return int(parsed.run(parsed))
     except KeyboardInterrupt:
         return EXIT_FAILED
 
 
-def _parser() -> "argparse.ArgumentParser":
+def _parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
+    """Return the parser and the names of the subcommands."""
     import argparse
 
     from warmside import __version__
@@ -79,7 +97,7 @@ def _parser() -> "argparse.ArgumentParser":
     )
     hash_password.add_argument("name", metavar="NAME", nargs="?")
     hash_password.set_defaults(run=_hash_password)
-    return parser
+    return parser, commands.choices
 
 
 def _sample(parsed: "argparse.Namespace") -> int:
@@ -124,12 +142,24 @@ def _extauth(parser: "argparse.ArgumentParser", given: list[str]) -> int:
         # argparse has printed the error to stderr; --help exits with 0.
         if not exit_.code:
             raise
-        usage_fault = f"its command line is wrong: {' '.join(given)}"
+        usage_fault = _usage_fault(given)
     # From here on stdout carries only extauth responses; prints of other code go to stderr.
     from warmside.app.stdio import take_over
 
     streams = take_over()
 
-    from warmside.app.program import run_extauth
+    try:
+        from warmside.app.program import run_extauth
+    except Exception as error:
+        if not startup.is_pipe(streams.requests):
+            raise
+        from warmside.extauth import relaycommand
+
+        fault = f"warmside can't be loaded: {type(error).__name__}: {error}: install it again"
+        return relaycommand.reject_all("warmside", fault, stdin=streams.requests, stdout=streams.responses)
 
     return run_extauth(config, streams, usage_fault=usage_fault)
+
+
+def _usage_fault(given: "Sequence[str]") -> str:
+    return f"its command line is wrong: {' '.join(given) or 'a subcommand is missing, such as extauth'}"

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.extauth.support import frame
-from warmside.extauth import relay
 from warmside.extauth.relay import Relay
+from warmside.extauth.relaycommand import parse_address
 
 MAX_TURNS = 10_000
 
@@ -49,7 +49,7 @@ class World:
         self.received = b""
         self.listen()
         self.poll = Poll()
-        self.relay = Relay(stdin, stdout, relay._parse_address(str(self.path)), "test")
+        self.relay = Relay(stdin, stdout, parse_address(str(self.path)), "test")
         self.relay._poll = self.poll  # type: ignore[assignment]
         os.set_blocking(stdin, False)
         os.set_blocking(stdout, False)

@@ -14,7 +14,6 @@ from warmside.extauth.frames import ACCEPTED, REJECTED
 from warmside.extauth.handlers import AuthorityAdapter, RequestHandler
 from warmside.extauth.protocol import RESPONSE_TIMEOUT, ExtauthProtocol
 from warmside.extauth.request import ExtauthRequest, MalformedRequest
-from warmside.extauth.server import MAX_PEERS, ExtauthFactory
 from warmside.store.interface import StoreError
 
 
@@ -199,29 +198,6 @@ def test_a_request_that_is_pending_at_the_end_is_left_to_another_process() -> No
     assert transport.value() == b"" and transport.disconnecting
 
 
-def make_factory(handler: RequestHandler, changes: list[str] | None = None) -> ExtauthFactory:
-    changed: list[str] = [] if changes is None else changes
-    return ExtauthFactory(
-        handler,
-        read_only=False,
-        count=lambda request, accepted: None,
-        peers_changed=lambda: changed.append("changed"),
-    )
-
-
-def test_a_daemon_that_stops_rejects_no_request_that_a_relay_can_send_again() -> None:
-    recorder = Recorder()
-    factory = make_factory(AuthorityAdapter(recorder))
-    protocol, transport = factory.buildProtocol(None), StringTransport()
-    assert protocol is not None
-    protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
-    protocol.write = transport.write
-    protocol.dataReceived(frame(b"auth:later:example.org:x"))
-    factory.finish()
-    recorder.pending[0].errback(AuthorityUnavailable())
-    assert transport.value() == b"" and transport.disconnecting
-
-
 def test_each_response_is_counted_after_it_is_written() -> None:
     counted: list[tuple[str, bool]] = []
 
@@ -281,18 +257,3 @@ def test_a_stream_ends_once_in_any_order_of_events(order: str) -> None:
         else:
             ends.protocol.connectionLost()
     assert ends.events == ["ended", "closed"]
-
-
-def test_a_daemon_accepts_a_bounded_number_of_peers_and_notes_each_change() -> None:
-    changes: list[str] = []
-    factory = make_factory(AuthorityAdapter(Recorder()), changes)
-    peers = [factory.buildProtocol(None) for _ in range(MAX_PEERS)]
-    with logging() as logged:
-        assert factory.buildProtocol(None) is None
-    assert any(str(MAX_PEERS) in line for line in logged)
-    assert len(changes) == MAX_PEERS
-    peer = peers[0]
-    assert peer is not None
-    peer.connectionLost()
-    assert len(changes) == MAX_PEERS + 1
-    assert factory.buildProtocol(None) is not None

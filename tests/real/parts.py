@@ -20,6 +20,7 @@ from tests.real.boshclient import BoshClient
 
 ROOT = Path(__file__).resolve().parents[2]
 WARMSIDE = Path(sys.executable).with_name("warmside")
+PYTHON = Path(sys.executable)
 TWISTD = Path(sys.executable).with_name("twistd")
 ADMIN = "webapp"
 PASSWORD = "correct horse"
@@ -105,7 +106,7 @@ class Server(Site):
     :param yml: replacements in ``etc/ejabberd.yml``, see `exchanged`.
     :param toml: text appended to ``etc/warmside.toml``.
     :param listeners: text appended to ejabberd's listeners.
-    :param program: command line of the extauth program; default: ``warmside extauth``.
+    :param program: command line of the extauth program; default: ``python -I -m warmside extauth``.
     """
 
     def __init__(
@@ -132,8 +133,8 @@ class Server(Site):
             ("port: 5282", f"port: {self.bosh}"),
             ("port: 5222\n", f'port: {free_port()}\n    ip: "127.0.0.1"\n'),
             (
-                "/opt/warmside/bin/warmside extauth --config /etc/warmside/warmside.toml",
-                program or f"{WARMSIDE} extauth --config {self.toml}",
+                "/opt/warmside/bin/python -I -m warmside extauth --config /etc/warmside/warmside.toml",
+                program or f"{PYTHON} -I -m warmside extauth --config {self.toml}",
             ),
             ("listen:\n", permissions + "listen:\n" + api + listeners),
             ("modules:\n", "modules:\n  mod_http_api: {}\n  mod_admin_extra: {}\n"),

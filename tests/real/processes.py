@@ -4,14 +4,17 @@ import os
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from private_ejabberd import free_port
 
-from tests.real.parts import ADMIN, HASH, WARMSIDE
+from tests.real.parts import ADMIN, HASH, PYTHON
 
 YES, NO = b"\x00\x02\x00\x01", b"\x00\x02\x00\x00"
 """Responses of the extauth protocol."""
+LINE = (PYTHON, "-I", "-m", "warmside")
+"""The command that ejabberd runs, before the subcommand."""
 
 
 class Folder:
@@ -40,12 +43,15 @@ class Folder:
 
 
 class Program:
-    """A ``warmside extauth`` with pipes, as ejabberd starts it."""
+    """A ``warmside extauth`` with pipes, as ejabberd starts it.
 
-    def __init__(self, folder: Folder, **environ: str) -> None:
+    :param command: the command before the subcommand.
+    """
+
+    def __init__(self, folder: Folder, command: Sequence[str | Path] = LINE, **environ: str) -> None:
         self.errors = (folder.path / "stderr").open("wb+")
         self.process = subprocess.Popen(
-            [WARMSIDE, "extauth", "--config", folder.toml],
+            [*command, "extauth", "--config", folder.toml],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

@@ -163,7 +163,7 @@ def test_only_responses_reach_stdout(folder: Folder) -> None:
         "    noise()\n"
         "threading.Thread(target=begin, daemon=True).start()\n"
     )
-    program = Program(folder, PYTHONPATH=str(folder.path), PYTHONWARNINGS="always")
+    program = Program(folder, [WARMSIDE], PYTHONPATH=str(folder.path), PYTHONWARNINGS="always")
     until(Site(folder.port).serves)
     until(lambda: all(f"a stray {kind}" in program.log() for kind in ("print", "write", "child", "warning")))
     assert [program.ask(b"isuser:juliet:example.org") for _ in range(20)] == [NO] * 20

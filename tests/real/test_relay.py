@@ -16,14 +16,9 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient, Refused
-from tests.real.parts import ROOT, TWISTD, WARMSIDE, Server, exchanged, run, until
+from tests.real.parts import PYTHON, ROOT, TWISTD, WARMSIDE, Server, exchanged, run, until
 from tests.real.processes import Folder
 from tests.real.test_warm import mint
-
-
-def unix_sockets() -> list[str]:
-    """Return the kernel's list of unix sockets. The sixth column is the state, 03 if connected."""
-    return Path("/proc/net/unix").read_text().splitlines()[1:]
 
 
 class Daemon:
@@ -42,20 +37,24 @@ class Daemon:
     def program(self) -> str:
         """Return the command of the relay. As root, it runs as the user ejabberd from a folder that it can read."""
         if not self.as_root:
-            return f"{WARMSIDE} relay {self.socket}"
-        code = self.folder / "code" / "warmside"
+            return f"{PYTHON} -I -m warmside relay {self.socket}"
+        environment = self.folder / "venv"
+        subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", environment], check=True)
+        (code,) = (each / "warmside" for each in environment.glob("lib/python3*/site-packages"))
         (code / "extauth").mkdir(parents=True)
         for name in (
             "__init__.py",
             "__main__.py",
             "cli.py",
+            "startup.py",
             "extauth/__init__.py",
             "extauth/frames.py",
             "extauth/relay.py",
+            "extauth/relaycommand.py",
         ):
             shutil.copy(ROOT / "warmside" / name, code / name)
         switch = "setpriv --reuid ejabberd --regid ejabberd --clear-groups"
-        return f"{switch} /usr/bin/env PYTHONPATH={code.parent} /usr/bin/python3 -m warmside relay {self.socket}"
+        return f"{switch} {environment}/bin/python -I -m warmside relay {self.socket}"
 
     def start(self) -> None:
         """Start the daemon, as root in the group ejabberd like the unit file."""
@@ -69,13 +68,6 @@ class Daemon:
                 group=grp.getgrnam("ejabberd").gr_gid if self.as_root else None,
             )
         until(self.server.serves)
-        if self.relays():
-            # They reconnect one after the other.
-            until(lambda: self.socket.exists() and self.connected() >= len(self.relays()))
-
-    def connected(self) -> int:
-        """Return the number of connected relays."""
-        return sum(line.split()[5] == "03" and line.endswith(f" {self.socket}") for line in unix_sockets())
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self.process is not None

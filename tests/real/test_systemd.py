@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.real.parts import ROOT, TWISTD, WARMSIDE, Site, run, until
+from tests.real.parts import PYTHON, ROOT, TWISTD, Site, run, until
 from tests.real.processes import Folder
 
 
@@ -85,7 +85,9 @@ def test_path_and_mode_of_a_socket_from_systemd_are_kept(tmp_path: Path) -> None
         until(path.exists)
         os.umask(old)
         mode = path.stat().st_mode
-        with subprocess.Popen([WARMSIDE, "relay", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as relay:
+        with subprocess.Popen(
+            [PYTHON, "-I", "-m", "warmside", "relay", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as relay:
             assert relay.stdin and relay.stdout
             relay.stdin.write(b"\0\x19isuser:juliet:example.org")
             relay.stdin.flush()

@@ -18,6 +18,7 @@ from warmside.app.process import collect_less, log_observer, on_hangup
 from warmside.app.service import StartError, WarmsideService
 from warmside.config.loader import DEFAULT_PATH, ConfigError, load
 from warmside.config.settings import Config
+from warmside.startup import disable_core_dumps
 
 EXIT_USAGE = 2
 
@@ -100,13 +101,14 @@ class Daemon(Service):
 
 
 def makeService(options: Options) -> Daemon:
-    """Open the service, and report errors while there is a stderr.
+    """Open the service, and report errors while there is a stderr. Core dumps are off from here on.
 
     twistd forks after this, and then serves. Sockets survive the fork. Databases are checked here and opened by
     `WarmsideService.serve`: SQLite connections must not cross a fork.
     """
     from twisted.internet import reactor
 
+    disable_core_dumps()
     warmside = WarmsideService(options.config, reactor, shared=False)
     try:
         warmside.open()

@@ -22,8 +22,8 @@ from warmside.config.loader import ConfigError, load
 from warmside.config.settings import Config, Log
 from warmside.extauth.immediate import ImmediateStandardIO
 from warmside.extauth.protocol import ExtauthProtocol
-from warmside.extauth.relay import is_pipe
 from warmside.extauth.request import ExtauthRequest
+from warmside.startup import is_pipe
 
 EXIT_USAGE = 2
 RESPONSE_TIMEOUT = 0.2

@@ -4,13 +4,13 @@ Standard library only, and little of it: ejabberd starts several relays, and eac
 A relay runs as long as its stdin is open. While the daemon is down, requests wait for a moment and are then
 rejected. A request that was pending when the connection broke is sent again if that is safe, otherwise it is
 rejected. Responses are always in the order of the requests.
+
+The daemon closes a connection that is silent from its start. A relay then connects again with the next request.
 """
 
 import os
 import select
 import socket
-import stat
-import sys
 import time
 from collections import deque
 
@@ -32,33 +32,13 @@ MAX_PENDING = 4096
 MAX_READ = 1 << 16  # bytes at a time
 
 
-def run(arguments: "list[str]") -> int:
-    """Run the relay until stdin ends.
-
-    :param arguments: command line after ``warmside relay``.
-    :returns: exit status.
-    """
-    where = arguments[0] if len(arguments) == 1 and not arguments[0].startswith("-") else None
-    address = None if where is None else _parse_address(where)
-    fault = ""
-    if where is None:
-        fault = "its command line is wrong: give one SOCKET, such as /run/warmside/extauth.sock"
-    elif address is None:
-        fault = f"{where} is neither the path of a socket nor tcp:PORT"
-    if fault and not is_pipe(0):
-        print(f"warmside relay: {fault}", file=sys.stderr)
-        return 2
-    Relay(0, 1, address, fault or str(where)).run()
-    return 2 if fault else 0
-
-
 class Relay:
     """Carries frames between two file descriptors and a daemon's socket.
 
     :param stdin: file descriptor of ejabberd's requests.
     :param stdout: file descriptor for the responses.
     :param address: family and address of the daemon's socket; ``None`` to reject every request.
-    :param name: name in log messages.
+    :param name: start of log messages. Without an address, the whole message, which is logged once a minute.
     """
 
     def __init__(self, stdin: int, stdout: int, address: "tuple[int, object] | None", name: str) -> None:
@@ -67,6 +47,10 @@ class Relay:
         self._address = address
         self._name = name
         self._socket: socket.socket | None = None
+        self._used = False
+        """True if a request was sent on this connection."""
+        self._resting = False
+        """True if the next request opens the next connection, because the last one was closed without a request."""
         self._stdin_ended_at: float | None = None
         self._pending: deque[tuple[bytes | None, float]] = deque()
         """Frames of pending requests, in order, and the time of arrival. The frame is ``None`` if rejected."""
@@ -96,7 +80,9 @@ class Relay:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if self._socket is None and self._address is not None and now >= self._next_attempt:
+        if self._address is None:
+            self._log_outage(now)
+        elif self._socket is None and not self._resting and now >= self._next_attempt:
             self._connect(now)
         self._reject_late(now)
         reading = self._stdin_ended_at is None and len(self._pending) < MAX_PENDING
@@ -122,8 +108,10 @@ class Relay:
 
     def _poll_timeout(self, now: float) -> float:
         """Return the milliseconds until a timeout or the next attempt to connect."""
-        due = now + 60
-        if self._socket is None and self._address is not None:
+        due = now + REMIND_INTERVAL
+        if self._address is None and self._logged_at is not None:
+            due = self._logged_at + REMIND_INTERVAL
+        elif self._socket is None and not self._resting:
             due = min(due, self._next_attempt)
         if self._pending:
             due = min(due, self._deadline())
@@ -146,7 +134,10 @@ class Relay:
         if self._socket is not None:
             self._to_daemon += buffer[: len(buffer) - len(self._partial_request)]
             self._send()
-        else:
+        elif frames:
+            if self._resting:
+                self._resting = False
+                self._down_since = self._next_attempt = now
             self._reject_late(now)
 
     def _exchange(self, events: int) -> None:
@@ -205,6 +196,7 @@ class Relay:
         except OSError:
             self._disconnect("the daemon closed the connection")
             return
+        self._used = True
         self._to_daemon = self._to_daemon[sent:]
 
     def _connect(self, now: float) -> None:
@@ -225,6 +217,7 @@ class Relay:
             _write_log(f"{self._name}: connected")
         self._logged_at = None
         self._socket = connection
+        self._used = False
         self._to_daemon = b"".join(frame for frame, _ in self._pending if frame is not None)
         if self._to_daemon:
             self._send()
@@ -241,7 +234,10 @@ class Relay:
         if self._pending and self._pending[0][0] is None:
             self._respond(REJECTED)
         self._write_responses()
-        self._retry_later(self._down_since, reason)
+        if self._used or self._pending:
+            self._retry_later(self._down_since, reason)
+        else:
+            self._resting = True
 
     def _retry_later(self, now: float, reason: str) -> None:
         self._next_attempt = now + self._retry_delay
@@ -265,36 +261,18 @@ class Relay:
             self._pending[0] = (None, self._pending[0][1])
             self._disconnect(f"the daemon did not respond within {RESPONSE_TIMEOUT:g} seconds")
             return
-        if self._address is None:
-            self._log_outage(now, "rejecting all extauth requests")
         while self._pending and now >= self._deadline():
             self._respond(REJECTED)
         self._write_responses()
 
-    def _log_outage(self, now: float, reason: str) -> None:
+    def _log_outage(self, now: float, reason: str = "") -> None:
         if self._logged_at is None or now - self._logged_at >= REMIND_INTERVAL:
             self._logged_at = now
-            _write_log(f"{self._name}: {reason}")
-
-
-def _parse_address(where: str) -> "tuple[int, object] | None":
-    """Return the family and address of a socket, given as a path or as in ``extauth.listen``; else ``None``."""
-    kind, _, rest = where.partition(":")
-    if kind == "tcp":
-        port = rest.partition(":")[0]
-        return (socket.AF_INET, ("127.0.0.1", int(port))) if port.isdigit() and int(port) < 65536 else None
-    path = rest.partition(":")[0] if kind == "unix" else where
-    return (socket.AF_UNIX, path) if path.startswith("/") else None
-
-
-def is_pipe(fd: int) -> bool:
-    """Return True if another program is at the other end of a file descriptor."""
-    mode = os.fstat(fd).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+            _write_log(f"{self._name}: {reason}" if reason else self._name)
 
 
 def _write_log(text: str) -> None:
     try:
-        os.write(2, f"warmside relay: {text}\n".encode("utf-8", "replace"))
+        os.write(2, f"{text}\n".encode("utf-8", "replace"))
     except OSError:
         pass
