@@ -25,6 +25,7 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.warmer import Warmer
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.throttle.throttle import Throttle
 
@@ -198,7 +199,7 @@ class Warming(TestCase):
     def setUp(self) -> None:
         self.store = SQLiteStore(None)
         self.counters = SQLiteFailureCounters(None)
-        self.throttle = Throttle(reactor, self.counters, deferToThread)
+        self.throttle = Throttle(reactor, self.counters, AcceptedPasswords(None))
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")
