@@ -10,6 +10,7 @@ from tests.support import logging, now
 from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import StoreError
 from warmside.store.sqlite import SQLiteFailureCounters
+from warmside.throttle.addresses import MAX_DELAY
 from warmside.throttle.limits import ADMIN_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
 
@@ -76,18 +77,32 @@ def test_rejection_of_an_admin_takes_a_minimum_time(throttle: Throttle, clock: C
     now(rejection)
 
 
-def test_rejections_are_delayed_by_the_attempts_of_the_address_in_progress(throttle: Throttle, clock: Clock) -> None:
-    """However many connections an address has, it gets one rejection in an interval."""
-    rejections = [reject(throttle, web(f"wrong{number}")) for number in range(24)]
+def test_rejections_of_an_address_leave_one_by_one(throttle: Throttle, clock: Clock) -> None:
+    """However many connections an address has, its next guesses come one by one, and the queue stays short."""
+    contexts = [begin(throttle, web(f"wrong{number}")) for number in range(24)]
+    rejections = [Deferred.fromCoroutine(verdict.rejected()) for _, verdict in contexts]
     elsewhere = reject(throttle, web("wrong", address="192.0.2.2"))
     clock.advance(ADMIN_LIMIT.min_rejection_time)
     now(elsewhere)
-    clock.advance(24 * ADMIN_LIMIT.interval - ADMIN_LIMIT.min_rejection_time - 0.01)
-    assert not any(each.called for each in rejections)
-    clock.advance(0.01)
-    for each in rejections:
-        with pytest.raises(TooManyFailures):
-            now(each)
+    for number, rejection in enumerate(rejections):
+        assert [each.called for each in rejections] == [True] * (number + 1) + [False] * (23 - number)
+        rejection.addErrback(lambda failure: failure.trap(TooManyFailures))
+        clock.advance(ADMIN_LIMIT.interval)
+
+
+def test_rejections_wait_longer_if_checks_take_longer(throttle: Throttle, clock: Clock) -> None:
+    """Otherwise one address could use all checks of a busy machine, and a new password would wait for ever."""
+    contexts = [begin(throttle, web(f"wrong{number}")) for number in range(3)]
+    first, second, third = (Deferred.fromCoroutine(verdict.rejected(check_time=9)) for _, verdict in contexts)
+    clock.advance(ADMIN_LIMIT.min_rejection_time)
+    now(first)
+    clock.advance(2 * 9 - 0.01)
+    assert not second.called
+    clock.advance(0.02)
+    now(second)
+    assert not third.called
+    clock.advance(MAX_DELAY - clock.seconds())
+    now(third)
 
 
 def test_attempts_of_an_address_in_progress_are_limited_until_they_have_an_outcome(throttle: Throttle) -> None:

@@ -64,7 +64,7 @@ class Admins:
         self.threads = threads
         self.counters = SQLiteFailureCounters(None, self.clock.seconds)
         self.accepted = AcceptedPasswords(None, clock=self.clock.seconds)
-        self.bcrypt = Bcrypt(threads)
+        self.bcrypt = Bcrypt(threads, self.clock.seconds)
         self.checked: list[tuple[str, str]] = []
         self.account_password = "right"
         self.ejabberd = "answers"

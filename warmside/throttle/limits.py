@@ -68,15 +68,15 @@ class Limit:
 class AddressLimit:
     """Limit on the rate of rejections of one address. Previously accepted passwords always pass.
 
-    A rejection is delayed by the number of attempts that the address has in progress. So an address gets at most
-    one rejection every `interval` seconds, however many connections it has, and the queue for checks stays short.
+    While an address has several attempts in progress, its rejections leave one by one. However many connections it
+    has, it can't begin checks faster, and the queue for checks stays short.
 
     :param limit: failures of the address; counted at the rejection.
     :param min_rejection_time: minimum seconds from an attempt to its rejection. Known and unknown names take the same.
-    :param interval: seconds of delay for each attempt of the address that is in progress.
+    :param interval: minimum seconds between two rejections of an address.
     :param max_pending: attempts of one address in progress at a time.
     :param max_pending_in_all: attempts of all addresses in progress, from which on an address may have `min_pending`.
-    :param min_pending: see `max_pending_in_all`.
+    :param min_pending: see `max_pending_in_all`. Further attempts are checked after those of other addresses.
     """
 
     limit: Limit

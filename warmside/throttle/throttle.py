@@ -99,7 +99,7 @@ class Verdict:
     """The outcome of an attempt, reported at most once. Made by `Throttle.attempt`.
 
     :ivar previously_accepted: True if no limit applies, because the password was accepted before.
-    :ivar address_slowed: True if the address has too many failures.
+    :ivar address_slowed: True if the address has many failures, or many attempts in progress.
     :ivar reported: True if the outcome was reported.
     """
 
@@ -125,9 +125,10 @@ class Verdict:
         if self._verified is not None:
             self._verified.remember(*self._attempt.parts)
 
-    async def rejected(self) -> None:
+    async def rejected(self, check_time: float = 0.0) -> None:
         """Report that the password was rejected. Returns when the response may be sent.
 
+        :param check_time: seconds that a check takes now, which delays the rejections of an address.
         :raises TooManyFailures: the address has too many failures.
         :raises StoreError: the store failed.
         """
@@ -136,12 +137,12 @@ class Verdict:
         if self._verified is not None:
             self._verified.forget(*self._attempt.parts)
         if self._rules.per_address is not None:
-            await self._throttle.addresses.rejected(self._rules.per_address, self._address_key, self._since)
+            await self._throttle.addresses.rejected(self._rules.per_address, self._address_key, self._since, check_time)
 
-    async def delay(self) -> None:
+    async def delay(self, check_time: float = 0.0) -> None:
         """Wait as long as a rejection waits. An attempt that is refused unchecked takes as long as a rejection."""
         if self._rules.per_address is not None:
-            await self._throttle.addresses.delay(self._rules.per_address, self._address_key, self._since)
+            await self._throttle.addresses.delay(self._rules.per_address, self._address_key, self._since, check_time)
 
     def unknown(self) -> None:
         """Report that the password reached a server without a known result. It stays counted as a failure."""

@@ -94,7 +94,7 @@ class AdminChecker:
             try:
                 correct = await self._hashes.check(attempt.password, hashed, slowed=verdict.address_slowed)
             except Overloaded:
-                await verdict.delay()
+                await verdict.delay(self._hashes.check_time)
                 raise
             refused: TooManyFailures | None = None
             if not (correct and in_file) or has_prefix(attempt.password):
@@ -107,7 +107,7 @@ class AdminChecker:
             if correct:
                 await verdict.accepted()
                 return True
-            await verdict.rejected()
+            await verdict.rejected(self._hashes.check_time)
             if refused is not None:
                 raise refused
             return False
