@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bench import guessing
 from tests.real.boshclient import BoshClient, Refused
 from tests.real.parts import ADMIN, HASH, Reply, Server, basic, exchanged, until
 
@@ -27,11 +28,14 @@ def banning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose ejabberd bans loopback after 20 failures, and an admin that is an account of ejabberd."""
     running = Server(tmp_path_factory.mktemp("access"), STOCK_FAIL2BAN, toml=NARROWED)
     sample = running.toml.read_text()
-    running.toml.write_text(exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["Boss@Example.org"]\n')))
+    running.toml.write_text(
+        exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["Boss@Example.org", "chief@example.org"]\n'))
+    )
     running.admins.write_text(f"{ADMIN}:{HASH}\nnarrow:{HASH}\n")
     running.start()
     running.command("register", user="boss", host="example.org", password="right")
-    for user in ("paris", "helena"):
+    running.command("register", user="chief", host="example.org", password="right")
+    for user in ("paris", "helena", "tybalt"):
         running.command("register", user=user, host="example.org", password="county")
     yield running
     running.stop()
@@ -122,3 +126,56 @@ def test_guesses_at_an_account_admins_password_never_ban_warmside(banning: Serve
     assert seen == {401, 429}
     assert post(banning, "/warm", "nobody@example.org", "wrong", jid="juliet@example.org").status in seen
     assert banning.warm(jid="juliet@example.org").status == 200
+
+
+def test_guesses_at_an_account_admin_cost_users_and_the_web_application_nothing(banning: Server) -> None:
+    """Twelve of them locked out the users' own passwords and the account admins for an hour."""
+    assert post(banning, "/credentials", "boss@example.org", "right", jid="guest@example.org").status == 200
+    statuses = [
+        post(banning, "/credentials", "chief@example.org", f"wrong{number}", jid="guest@example.org").status
+        for number in range(12)
+    ]
+    assert set(statuses) == {401, 429}
+    reply = post(banning, "/credentials", "chief@example.org", "right", jid="guest@example.org")
+    assert reply.status == 429 and 1 <= int(reply.headers["Retry-After"]) <= 900
+    assert post(banning, "/credentials", "boss@example.org", "right", jid="guest@example.org").status == 200
+    assert banning.warm(jid="tybalt@example.org", password="county").status == 200
+    assert banning.warm(jid="juliet@example.org").status == 200
+
+
+def test_passwords_that_were_right_before_pass_during_200_guesses_a_second(banning: Server) -> None:
+    assert max(guessing.flood(banning, 6).values()) < 4
+    assert "policy-violation" not in banning.output()
+
+
+def test_first_login_of_a_web_application_does_not_wait_behind_guesses_from_its_address(banning: Server) -> None:
+    alone, behind = guessing.first_logins(banning, 2)
+    assert min(behind) < 8 * max(alone, 0.25)  # 2 s on a machine on which bcrypt takes a quarter of a second
+
+
+def test_no_digest_of_a_password_is_in_the_store(banning: Server) -> None:
+    assert banning.warm(jid="paris@example.org", password="county").status == 200
+    database = sqlite3.connect(banning.store)
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    keys = [key for (key,) in database.execute("SELECT key FROM counts")]
+    database.close()
+    assert tables == {"passwords", "counts"} and not [key for key in keys if re.search("[0-9a-f]{32}", key)]
+
+
+def test_names_of_account_admins_look_like_others_while_ejabberd_is_away(banning: Server) -> None:
+    """The service runs without its ejabberd: 503 after 0.3 s told an account admin from 401 after 0.75 s."""
+    sample = banning.toml.read_text()
+    banning.toml.write_text(exchanged(sample, (f"127.0.0.1:{banning.bosh}/bosh", "127.0.0.1:9/bosh")))
+    banning.stop()
+    try:
+        banning.start()
+        times: dict[str, float] = {}
+        for name in ("boss@example.org", "nobody@example.org", "nobody", ADMIN):
+            since = time.monotonic()
+            assert post(banning, "/credentials", name, "guess", jid="guest@example.org").status == 401
+            times[name] = time.monotonic() - since
+        assert min(times.values()) >= 0.7 and max(times.values()) < 2 * min(times.values())
+    finally:
+        banning.stop()
+        banning.toml.write_text(sample)
+        banning.start()

@@ -25,6 +25,7 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.warmer import Stores, Warmer
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
@@ -199,7 +200,7 @@ class Warming(TestCase):
     def setUp(self) -> None:
         self.store = SQLiteStore(None)
         self.counters = SQLiteFailureCounters(None)
-        self.throttle = Throttle(reactor, self.counters, deferToThread)
+        self.throttle = Throttle(reactor, self.counters, AcceptedPasswords(None))
         self.verdicts = SQLiteVerdicts(None)
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []

@@ -83,17 +83,17 @@ class TestCleanup(Warming):
         self.assertGreater(turns, 5)
 
     @run
-    async def test_caller_that_disconnects_while_its_password_is_remembered_leaves_nothing(self) -> None:
+    async def test_caller_that_disconnects_while_its_success_is_counted_leaves_nothing(self) -> None:
         await self.probed()
         self.fake.caching = True
         self.fake.accepted.add("county")
-        remembering: list[Deferred[bytes]] = []
+        remembering: list[Deferred[None]] = []
 
-        def never(work: Any) -> "Deferred[bytes]":
+        async def never(*arguments: Any, **options: Any) -> None:
             remembering.append(Deferred())
-            return remembering[-1]
+            await remembering[-1]
 
-        self.throttle._verified[b"user"]._run_work = never
+        self.throttle.accounts.accepted = never  # type: ignore[method-assign]
         warming = self.warmer.warm(WarmRequest(JULIET, password="county"))
         warming.addErrback(lambda failure: failure.trap(CancelledError))
         await self.until(lambda: remembering)

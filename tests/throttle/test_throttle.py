@@ -6,9 +6,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from tests.support import logging, now, work_at_once
+from tests.support import logging, now
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import StoreError
 from warmside.store.sqlite import SQLiteFailureCounters
+from warmside.throttle.addresses import MAX_DELAY
 from warmside.throttle.limits import ADMIN_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
 
@@ -27,7 +29,7 @@ def counters(clock: Clock) -> SQLiteFailureCounters:
 
 @pytest.fixture
 def throttle(clock: Clock, counters: SQLiteFailureCounters) -> Throttle:
-    return Throttle(clock, counters, work_at_once)
+    return Throttle(clock, counters, AcceptedPasswords(None, clock=clock.seconds))
 
 
 def web(password: str, address: str = "192.0.2.1", version: str = "") -> Attempt:
@@ -75,18 +77,67 @@ def test_rejection_of_an_admin_takes_a_minimum_time(throttle: Throttle, clock: C
     now(rejection)
 
 
-def test_attempts_of_a_slowed_address_are_limited_until_they_have_an_outcome(throttle: Throttle, clock: Clock) -> None:
-    slow_down(throttle, clock)
-    begun = [begin(throttle, web(f"more{number}")) for number in range(ADMIN_LIMIT.max_checks)]
-    with pytest.raises(TooManyFailures):
+def test_rejections_of_an_address_leave_one_by_one(throttle: Throttle, clock: Clock) -> None:
+    """However many connections an address has, its next guesses come one by one, and the queue stays short."""
+    contexts = [begin(throttle, web(f"wrong{number}")) for number in range(24)]
+    rejections = [Deferred.fromCoroutine(verdict.rejected()) for _, verdict in contexts]
+    elsewhere = reject(throttle, web("wrong", address="192.0.2.2"))
+    clock.advance(ADMIN_LIMIT.min_rejection_time)
+    now(elsewhere)
+    for number, rejection in enumerate(rejections):
+        assert [each.called for each in rejections] == [True] * (number + 1) + [False] * (23 - number)
+        rejection.addErrback(lambda failure: failure.trap(TooManyFailures))
+        clock.advance(ADMIN_LIMIT.interval)
+
+
+def test_rejections_wait_longer_if_checks_take_longer(throttle: Throttle, clock: Clock) -> None:
+    """Otherwise one address could use all checks of a busy machine, and a new password would wait for ever."""
+    contexts = [begin(throttle, web(f"wrong{number}")) for number in range(3)]
+    first, second, third = (Deferred.fromCoroutine(verdict.rejected(check_time=9)) for _, verdict in contexts)
+    clock.advance(ADMIN_LIMIT.min_rejection_time)
+    now(first)
+    clock.advance(2 * 9 - 0.01)
+    assert not second.called
+    clock.advance(0.02)
+    now(second)
+    assert not third.called
+    clock.advance(MAX_DELAY - clock.seconds())
+    now(third)
+
+
+def test_attempts_of_an_address_in_progress_are_limited_until_they_have_an_outcome(throttle: Throttle) -> None:
+    begun = [begin(throttle, web(f"more{number}")) for number in range(ADMIN_LIMIT.max_pending)]
+    with pytest.raises(TooManyFailures) as refused:
         begin(throttle, web("one too many"))
+    assert 1 <= refused.value.retry_after <= ADMIN_LIMIT.limit.window
     begun.append(begin(throttle, web("secret", address="192.0.2.2")))
-    context, _ = begun[0]
-    now(context.__aexit__(None, None, None))
+    now(begun[0][0].__aexit__(None, None, None))
     now(begun[1][1].accepted())
+    now(begun[1][0].__aexit__(None, None, None))
     begun += [begin(throttle, web(f"again{number}")) for number in range(2)]
     with pytest.raises(TooManyFailures):
         begin(throttle, web("one too many"))
+
+
+def test_attempts_of_all_addresses_in_progress_are_limited_and_each_address_may_have_some(throttle: Throttle) -> None:
+    addresses = ADMIN_LIMIT.max_pending_in_all // ADMIN_LIMIT.max_pending
+    begun = [
+        begin(throttle, web(f"{number}", address=f"192.0.2.{address}"))
+        for address in range(addresses)
+        for number in range(ADMIN_LIMIT.max_pending)
+    ]
+    begun += [begin(throttle, web(f"{number}", address="::1")) for number in range(ADMIN_LIMIT.min_pending)]
+    with pytest.raises(TooManyFailures):
+        begin(throttle, web("one too many", address="::1"))
+
+
+def test_attempt_that_is_refused_unchecked_takes_as_long_as_a_rejection(throttle: Throttle, clock: Clock) -> None:
+    _, verdict = begin(throttle, web("wrong"))
+    delay = Deferred.fromCoroutine(verdict.delay())
+    clock.advance(ADMIN_LIMIT.min_rejection_time - 0.01)
+    assert not delay.called
+    clock.advance(0.01)
+    now(delay)
 
 
 def test_accepted_password_of_another_version_is_unknown(throttle: Throttle) -> None:
@@ -115,16 +166,3 @@ def test_failing_store_does_not_hide_the_error_of_an_attempt(
     with logging() as logged, pytest.raises(LookupError):
         now(failing())
     assert "disk full" in "".join(logged) and "secret" not in "".join(logged)
-
-
-def test_least_recently_used_accepted_password_is_dropped_from_memory(
-    clock: Clock, counters: SQLiteFailureCounters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("warmside.throttle.verified.MAX_REMEMBERED", 2)
-    throttle = Throttle(clock, counters, work_at_once)
-    accept(throttle, web("a"))
-    accept(throttle, web("b"))
-    assert begin(throttle, web("a"))[1].previously_accepted
-    accept(throttle, web("c"))
-    known = {each: throttle._verified[b"admin"].known_here(*web(each).parts) for each in "abc"}
-    assert known == {"a": True, "b": False, "c": True}

@@ -6,18 +6,21 @@ from typing import Any
 
 import bcrypt
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
-from tests.support import now, work_at_once
+from tests.support import now
 from warmside.config.reloading import ReloadingFile
+from warmside.sessions.errors import Banned, Unreachable
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.sqlite import SQLiteFailureCounters
-from warmside.throttle.limits import ADMIN_LIMIT, EJABBERD_LIMIT, Kind, TooManyFailures
+from warmside.throttle.limits import ADMIN_LIMIT, EJABBERD_ADMINS_LIMIT, Kind, TooManyFailures
 from warmside.throttle.throttle import Attempt, Throttle
-from warmside.web.admins import AddressedPassword, AdminChecker, AdminDirectory, read_admins
-from warmside.web.hashing import Bcrypt
+from warmside.web.admins import AddressedPassword, AdminDirectory, read_admins
+from warmside.web.checker import AdminChecker
+from warmside.web.hashing import MAX_WAITING, Bcrypt, Overloaded
 
 MAX_FAILURES, WINDOW = ADMIN_LIMIT.limit.max_failures, ADMIN_LIMIT.limit.window
-MAX_CHECKS, REJECTION_TIME = ADMIN_LIMIT.max_checks, ADMIN_LIMIT.min_rejection_time
+MAX_PENDING, REJECTION_TIME = ADMIN_LIMIT.max_pending, ADMIN_LIMIT.min_rejection_time
 
 
 def hashed(password: str) -> str:
@@ -38,13 +41,13 @@ class Threads:
         self.calls.append((function, arguments))
 
     def wait_for(self, count: int) -> None:
-        """Wait for a number of calls, and make them."""
+        """Wait for a number of calls, and make each one. A call may start the work of the next one."""
         deadline = time.monotonic() + 60
-        while len(self.calls) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        calls, self.calls = self.calls, []
-        for function, arguments in calls:
+        for _ in range(count):
+            while not self.calls:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            function, arguments = self.calls.pop(0)
             function(*arguments)
 
 
@@ -53,25 +56,44 @@ class Admins:
 
     :ivar checked: names and passwords that ejabberd was given.
     :ivar account_password: the password of every account.
+    :ivar ejabberd: what ejabberd does; see `check_account`.
     """
 
     def __init__(self, path: Path | None, threads: Threads, accounts: tuple[str, ...] = ()) -> None:
         self.clock = Clock()
         self.threads = threads
         self.counters = SQLiteFailureCounters(None, self.clock.seconds)
-        self.bcrypt = Bcrypt(threads)
+        self.accepted = AcceptedPasswords(None, clock=self.clock.seconds)
+        self.bcrypt = Bcrypt(threads, self.clock.seconds)
         self.checked: list[tuple[str, str]] = []
         self.account_password = "right"
+        self.ejabberd = "answers"
+        self.unanswered: list[Deferred[None]] = []
         self.directory = AdminDirectory(ReloadingFile(path, read_admins) if path is not None else None, accounts)
         self.restart()
 
     def restart(self) -> None:
         """Replace the checker by another process's."""
-        self.throttle = Throttle(self.clock, self.counters, work_at_once)
-        self.checker = AdminChecker(self.directory, self.throttle, self.bcrypt, self.check_account, self.clock.seconds)
+        self.throttle = Throttle(self.clock, self.counters, self.accepted)
+        self.checker = AdminChecker(self.directory, self.throttle, self.bcrypt, self.check_account)
 
     async def check_account(self, name: str, password: str) -> bool:
         self.checked.append((name, password))
+        match self.ejabberd:
+            case "is stopped":
+                await deferLater(self.clock, 0.01)
+                raise Unreachable("connection refused")
+            case "never answers":
+                self.unanswered.append(Deferred())
+                await self.unanswered[-1]
+            case "is slow":
+                await deferLater(self.clock, 5)
+            case "bans":
+                raise Banned("ejabberd bans", "policy-violation")
+            case "limits":
+                raise TooManyFailures(1)
+            case "breaks":
+                raise ZeroDivisionError
         return password == self.account_password
 
     def authenticate(self, name: str, password: str, address: str = "127.0.0.1") -> "Deferred[Any]":
@@ -95,24 +117,27 @@ class Admins:
             return type(error).__name__
 
     def slow_down(self) -> list["Deferred[Any]"]:
-        """Have the address slowed down, with the maximum of checks in progress."""
+        """Have the address slowed down, with the maximum of attempts in progress. None of them is checked."""
         for number in range(MAX_FAILURES):
             self.outcome("x", f"wrong{number}")
-        return [self.authenticate("x", f"more{number}") for number in range(MAX_CHECKS)]
+        self.bcrypt._busy = True
+        return [self.authenticate("x", f"more{number}") for number in range(MAX_PENDING)]
 
     def end(self, checks: list["Deferred[Any]"]) -> None:
         """Complete the checks that `slow_down` began."""
-        self.threads.wait_for(len(checks))
-        self.clock.advance(REJECTION_TIME)
+        self.bcrypt._busy = False
+        self.bcrypt._start_next()
+        self.threads.wait_for(MAX_WAITING)
+        self.clock.advance(MAX_PENDING * ADMIN_LIMIT.interval)
         for check in checks:
-            check.addErrback(lambda failure: failure.trap(TooManyFailures))
+            check.addErrback(lambda failure: failure.trap(TooManyFailures, Overloaded))
 
     def exhaust_accounts(self) -> None:
-        """Use up the failures that ejabberd may see."""
+        """Use up the failures of account admins that ejabberd may see."""
 
         async def reject(number: int) -> None:
-            async with self.throttle.attempt(Attempt(Kind.USER, f"user{number}@example.org", b"x")) as verdict:
+            async with self.throttle.attempt(Attempt(Kind.ACCOUNT_ADMIN, f"user{number}@example.org", b"x")) as verdict:
                 await verdict.rejected()
 
-        for number in range(EJABBERD_LIMIT.max_failures):
+        for number in range(EJABBERD_ADMINS_LIMIT.max_failures):
             now(reject(number))

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
 
 from warmside.app.listening import reason_of
 from warmside.config import endpoints
-from warmside.config.folders import UnsafeFolder, private_file, private_folder, runtime_folder, state_folder
+from warmside.config.folders import (
+    UnsafeFolder,
+    private_file,
+    private_folder,
+    runtime_folder,
+    state_folder,
+    volatile_folder,
+)
 from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.settings import Config
@@ -24,10 +32,14 @@ from warmside.extauth.isusercache import StaleIsUserCache
 from warmside.extauth.plugins import NoSuchAuthority, find_maker, make_authority
 from warmside.extauth.program import ProgramAuthority
 from warmside.extauth.webapp import WebAppAuthority, read_secret
+from warmside.store import accepted
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import KnownUsers, StoreError
 from warmside.store.sqlite import SQLiteKnownUsers
 from warmside.store.users import ConstantUsers
 from warmside.web.admins import read_admins
+
+log = Logger()
 
 AuthorityMaker = Callable[[Any], IAuthority]
 
@@ -85,6 +97,20 @@ def find_paths(config: Config) -> Paths:
         users = _users_path(config)
         _check_database(users)
     return Paths(runtime, metrics, store, users)
+
+
+def open_accepted(paths: Paths) -> AcceptedPasswords:
+    """Open the accepted passwords: on a tmpfs, or else in this process's memory. Nothing is written to a disk.
+
+    A failure of the file is logged: then other processes don't know which passwords this one accepted.
+    """
+    scope = str(paths.runtime.resolve())
+    try:
+        folder = volatile_folder() if paths.store is not None else None
+        return AcceptedPasswords(folder and folder / accepted.NAME, scope)
+    except (StoreError, UnsafeFolder) as error:
+        log.warn("processes do not share accepted passwords: {reason}", reason=str(error))
+        return AcceptedPasswords(None, scope)
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from twisted.cred.portal import Portal
@@ -29,14 +30,16 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.reachability import check_managers
 from warmside.sessions.warmer import Stores, Warmer
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, VerdictStore
 from warmside.store.metered import MeteredStore
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
-from warmside.web.admins import AdminChecker, AdminDirectory, AdminRealm
+from warmside.web.admins import AdminDirectory, AdminRealm
 from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
+from warmside.web.checker import AdminChecker
 from warmside.web.hashing import Bcrypt
 from warmside.web.metrics import Metrics, open_metrics
 from warmside.web.readiness import Readiness, check_hosts, check_store
@@ -72,6 +75,7 @@ class WarmsideService:
     _store: PasswordStore
     _counters: FailureCounters
     _verdicts: VerdictStore
+    _accepted: AcceptedPasswords
     _users: KnownUsers
     _warmer: Warmer
 
@@ -118,11 +122,12 @@ class WarmsideService:
         try:
             self._open_databases()
             self.log.info("runtime folder: {path}", path=str(self.paths.runtime))
-            throttle = Throttle(self._reactor, self._counters, self._run_work)
+            throttle = Throttle(self._reactor, self._counters, self._accepted)
             self._warmer = self._make_warmer(throttle)
             self.site = self._make_site(throttle)
             self.authority = authority = self._open_authority()
-            cleanup = Cleanup(self._reactor, self._store.sweep, self._counters.sweep, self._verdicts.sweep)
+            stores = (self._store, self._counters, self._verdicts, self._accepted)
+            cleanup = Cleanup(self._reactor, *(store.sweep for store in stores))
             self._warmer.probe.forget()
             cleanup.start()
             self._resources.callback(cleanup.stop)
@@ -183,6 +188,8 @@ class WarmsideService:
             self._resources.callback(self._counters.close)
             self._verdicts = SQLiteVerdicts(self.paths.store)
             self._resources.callback(self._verdicts.close)
+        self._accepted = resources.open_accepted(self.paths)
+        self._resources.callback(self._accepted.close)
         self._store = MeteredStore(store, self.metrics.password)
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
@@ -243,8 +250,9 @@ class WarmsideService:
             throttle,
             bcrypt_pool,
             lambda name, password: self._warmer.check_password(prepare(name), password),
-            self._reactor.seconds,
         )
+        for account in sorted(self.config.admins.accounts)[:1]:
+            throttle.on_admins_budget_spent = partial(self._warmer.restore_budget, prepare(account).host)
         return AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, self.config.http.trusted_proxies)
 
     def _check_managers(self) -> Awaitable[str]:

@@ -8,6 +8,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in it is made with mode 0700, and its owner is checked
+MOUNTS = Path("/proc/self/mounts")
+
 
 class UnsafeFolder(Exception):
     """A folder or file can't be made, or other users can write to it. The message names it and the reason."""
@@ -37,6 +40,19 @@ def private_folder(environ: Mapping[str, str] = os.environ) -> Path:
     :raises UnsafeFolder: it can't be made, or other users can write to it.
     """
     return _made(runtime_folder(environ) / "private", 0o700)
+
+
+def volatile_folder(environ: Mapping[str, str] = os.environ, mounts: Path = MOUNTS) -> Path | None:
+    """Return a folder (mode 0700) for what must never be written to a disk; ``None`` without a tmpfs.
+
+    It is the private folder, or ``/dev/shm/warmside-UID`` if the private folder is on a disk.
+
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
+    """
+    private = private_folder(environ)
+    if _is_volatile(private, mounts):
+        return private
+    return _made(SHARED_MEMORY / f"warmside-{os.geteuid()}", 0o700) if _is_volatile(SHARED_MEMORY, mounts) else None
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -84,6 +100,19 @@ def private_file(path: Path) -> None:
 def writable_by_others(status: os.stat_result) -> bool:
     """True if users other than root and that of this process can write to a file or folder."""
     return bool(status.st_mode & 0o022) or status.st_uid not in (0, os.geteuid())
+
+
+def _is_volatile(path: Path, mounts: Path) -> bool:
+    """Return True if a folder is on a tmpfs, by the list of mounts."""
+    try:
+        lines = [line.split(" ") for line in mounts.read_text(errors="surrogateescape").splitlines()]
+    except OSError:
+        return False
+    path = path.resolve()
+    # Later mounts cover earlier ones. Spaces in a path are written as \\040: such a mount is no tmpfs here.
+    found = [(len(place), kind) for _, place, kind, *_ in lines if path.is_relative_to(place)]
+    longest = max((length for length, _ in found), default=0)
+    return [kind for length, kind in found if length == longest][-1:] == ["tmpfs"]
 
 
 def _is_ours(path: Path) -> bool:

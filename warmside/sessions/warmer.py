@@ -4,11 +4,14 @@ A login that fails, times out or is cancelled leaves nothing behind: no session 
 manager, no valid password. A session that is handed over has no request outstanding.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from warmside.bosh.errors import Busy, Refused
 from warmside.bosh.runner import LostCreation, Runtime
@@ -50,6 +53,8 @@ class Warmer:
     :param remember: called with the bare JID of each user for whom something is handed out.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         runtime: Runtime,
@@ -65,6 +70,7 @@ class Warmer:
         self._remember = remember
         self._tasks: set[LoginTask] = set()
         self._closing = False
+        self._restoring = False
         self.probe = ReplayProbe(runtime.reactor, stores.verdicts, stores.passwords, self._authenticate)
 
     def warm(self, request: WarmRequest) -> "Deferred[WarmSession]":
@@ -96,6 +102,15 @@ class Warmer:
         :raises BoshError: the login failed for another reason than the password.
         """
         return self._start(jid.host, lambda task: self._check_password(jid, password, task))
+
+    def restore_budget(self, host: str) -> None:
+        """Log in once with a one-time password, in the background: a success resets all counts of failures in a row.
+
+        The limit `RESTORING_LIMIT` bounds rejections by a host that does not ask warmside.
+        """
+        if not self._restoring:
+            self._restoring = True
+            Deferred.fromCoroutine(self._restore_budget(host)).addErrback(self._not_restored)
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         """Revoke a password that was not delivered."""
@@ -181,6 +196,20 @@ class Warmer:
         except Refused:
             return False
         return True
+
+    async def _restore_budget(self, host: str) -> None:
+        jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))
+        try:
+            minted = await self._passwords.mint(jid.userhost())
+            await self._start(host, lambda task: self._only_authenticate(jid, minted, Kind.RESTORING, task))
+        finally:
+            self._restoring = False
+
+    def _not_restored(self, failure: Failure) -> None:
+        self.log.warn(
+            "account admins whose password was not accepted before have to wait until a login succeeds: {reason}",
+            reason=failure.getErrorMessage(),
+        )
 
     def _authenticate(self, jid: JID, minted: OneTimePassword, kind: Kind) -> "Deferred[None]":
         """Authenticate with a one-time password; see `Authenticate`."""

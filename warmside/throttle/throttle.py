@@ -5,18 +5,19 @@ async with throttle.attempt(Attempt(Kind.USER, account, password, address)) as v
     await verdict.accepted()  # or verdict.rejected()
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.logger import Logger
 
+from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import FailureCounters, StoreError
 from warmside.throttle.accounts import AccountThrottle
 from warmside.throttle.addresses import AddressThrottle
-from warmside.throttle.limits import RULES, Kind, Rules, TooManyFailures
-from warmside.throttle.verified import RunWork, VerifiedPasswords
+from warmside.throttle.limits import ADMINS_AT_EJABBERD, RULES, BudgetSpent, Kind, Limit, Rules
+from warmside.throttle.verified import VerifiedPasswords
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Attempt:
 
     :param kind: decides which limits apply.
     :param account: prepared bare JID of a user, or name of an admin.
-    :param password: the password; empty for `Kind.ONE_TIME` and `Kind.UNKNOWN_ACCOUNT`.
+    :param password: the password; empty for `Kind.ONE_TIME` and `Kind.ADMIN_JID`.
     :param address: IP address that a failure is counted for; ``None`` for warmside's own.
     :param version: a change of it invalidates an earlier acceptance, such as the hash of an admin's password.
     """
@@ -47,24 +48,31 @@ class Throttle:
 
     :param reactor: its clock delays rejections.
     :param counters: failure counters that all processes share.
-    :param run_work: runs a function off the reactor's thread.
+    :param accepted: accepted passwords that all processes of this machine share.
+    :ivar on_admins_budget_spent: called when an attempt is refused because the budget of account admins is used up.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, counters: FailureCounters, run_work: RunWork) -> None:
+    def __init__(self, reactor: Any, counters: FailureCounters, accepted: AcceptedPasswords) -> None:
         self.reactor = reactor
         self.accounts = AccountThrottle(counters)
         self.addresses = AddressThrottle(reactor, counters)
+        self.on_admins_budget_spent: Callable[[], None] = lambda: None
         self._verified = {
-            rules.purpose: VerifiedPasswords(counters, rules.purpose, run_work)
-            for rules in RULES.values()
-            if rules.purpose
+            rules.purpose: VerifiedPasswords(accepted, rules.purpose) for rules in RULES.values() if rules.purpose
         }
 
     def digest(self, attempt: Attempt) -> bytes:
-        """Return a digest of account, password and version. It is different in each process."""
+        """Return a keyed digest of account, password and version."""
         return self._verified[RULES[attempt.kind].purpose].digest(*attempt.parts)
+
+    def remember(self, attempt: Attempt) -> None:
+        """Remember an accepted password whose attempt has ended before it was accepted.
+
+        :raises StoreError: the store failed.
+        """
+        self._verified[RULES[attempt.kind].purpose].remember(*attempt.parts)
 
     @asynccontextmanager
     async def attempt(self, attempt: Attempt) -> AsyncIterator["Verdict"]:
@@ -91,18 +99,21 @@ class Verdict:
     """The outcome of an attempt, reported at most once. Made by `Throttle.attempt`.
 
     :ivar previously_accepted: True if no limit applies, because the password was accepted before.
+    :ivar address_slowed: True if the address has many failures, or many attempts in progress.
     :ivar reported: True if the outcome was reported.
     """
 
     def __init__(self, throttle: Throttle, attempt: Attempt, rules: Rules, verified: VerifiedPasswords | None) -> None:
         self.previously_accepted = False
+        self.address_slowed = False
         self.reported = False
         self._throttle = throttle
         self._attempt = attempt
         self._rules = rules
         self._verified = verified
         self._since = throttle.reactor.seconds()
-        self._checking = False
+        self._pending = False
+        self._unknown = False
 
     async def accepted(self) -> None:
         """Report that the password was accepted, and remember it.
@@ -110,22 +121,28 @@ class Verdict:
         :raises StoreError: the store failed.
         """
         self._report()
+        await self._throttle.accounts.accepted(*self._counted, entered=not self.previously_accepted)
         if self._verified is not None:
-            await self._verified.remember(*self._attempt.parts)
-        await self._throttle.accounts.accepted(self._rules, self._attempt.account, self._attempt.address)
+            self._verified.remember(*self._attempt.parts)
 
-    async def rejected(self) -> None:
+    async def rejected(self, check_time: float = 0.0) -> None:
         """Report that the password was rejected. Returns when the response may be sent.
 
+        :param check_time: seconds that a check takes now, which delays the rejections of an address.
         :raises TooManyFailures: the address has too many failures.
         :raises StoreError: the store failed.
         """
         self._report()
+        await self._throttle.accounts.rejected(*self._counted, entered=not self.previously_accepted)
         if self._verified is not None:
-            await self._verified.forget(*self._attempt.parts)
-        await self._throttle.accounts.rejected(self._rules, self._attempt.account, self._attempt.address)
+            self._verified.forget(*self._attempt.parts)
         if self._rules.per_address is not None:
-            await self._throttle.addresses.rejected(self._rules.per_address, self._address_key(), self._since)
+            await self._throttle.addresses.rejected(self._rules.per_address, self._address_key, self._since, check_time)
+
+    async def delay(self, check_time: float = 0.0) -> None:
+        """Wait as long as a rejection waits. An attempt that is refused unchecked takes as long as a rejection."""
+        if self._rules.per_address is not None:
+            await self._throttle.addresses.delay(self._rules.per_address, self._address_key, self._since, check_time)
 
     def unknown(self) -> None:
         """Report that the password reached a server without a known result.
@@ -134,57 +151,53 @@ class Verdict:
         """
         if self._rules.count_unknown:
             self._report()
-
-    async def accepted_by_any_process(self) -> bool:
-        """Return True if any process accepted the password before. Slow (scrypt) if this process did not.
-
-        :raises StoreError: the store failed.
-        """
-        return self._verified is not None and await self._verified.known_anywhere(*self._attempt.parts)
+            self._unknown = True
 
     async def begin(self) -> None:
         """Count the attempt.
 
         :raises TooManyFailures: the password must not be checked now.
         """
-        if self._verified is not None and self._verified.known_here(*self._attempt.parts):
+        if self._verified is not None and self._verified.known(*self._attempt.parts):
             self.previously_accepted = True
+            return
+        if self._rules.per_address is not None:
+            self.address_slowed = await self._throttle.addresses.enter(self._rules.per_address, self._address_key)
+            self._pending = True
         try:
-            await self._enter()
-        except TooManyFailures:
-            if not await self.accepted_by_any_process():
-                raise
-            self.previously_accepted = True
-            await self._enter()
+            await self._throttle.accounts.enter(*self._counted)
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, BudgetSpent) and set(ADMINS_AT_EJABBERD) & set(self._limiting):
+                self._throttle.on_admins_budget_spent()
+            raise
 
     async def end(self) -> None:
         """Take back the attempt if it has no outcome."""
-        self._stop_checking()
-        if not self.reported:
-            await self._throttle.accounts.not_checked(self._rules, self._attempt.account, self._attempt.address)
-
-    async def _enter(self) -> None:
-        if self._rules.per_address is not None and not self.previously_accepted:
-            await self._throttle.addresses.enter(self._rules.per_address, self._address_key())
-            self._checking = True
-        try:
-            await self._throttle.accounts.enter(
-                self._rules, self._attempt.account, self._attempt.address, unlimited=self.previously_accepted
-            )
-        except BaseException:
-            self._stop_checking()
-            raise
+        self._leave()
+        if self._unknown:
+            await self._throttle.accounts.rejected(*self._counted, entered=not self.previously_accepted)
+        elif not self.reported and not self.previously_accepted:
+            await self._throttle.accounts.not_checked(*self._counted)
 
     def _report(self) -> None:
         assert not self.reported, "an attempt has one outcome"
         self.reported = True
-        self._stop_checking()
 
-    def _stop_checking(self) -> None:
-        if self._checking:
-            self._checking = False
-            self._throttle.addresses.leave(self._address_key())
+    def _leave(self) -> None:
+        if self._pending:
+            self._pending = False
+            self._throttle.addresses.leave(self._address_key)
 
+    @property
+    def _counted(self) -> tuple[Rules, str, str | None]:
+        return self._rules, self._attempt.account, self._attempt.address
+
+    @property
+    def _limiting(self) -> tuple[Limit, ...]:
+        return self._rules.enforced + self._rules.consulted
+
+    @property
     def _address_key(self) -> str:
         assert self._rules.per_address is not None
         return self._rules.per_address.limit.key_for(self._attempt.account, self._attempt.address)

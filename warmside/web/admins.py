@@ -1,33 +1,21 @@
 """Authenticate admins: a file of ``NAME:HASH`` lines, and accounts of ejabberd, behind Twisted Cred."""
 
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cachetools import TTLCache
-from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm
-from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.jids import InvalidJID, prepare
-from warmside.otp import has_prefix
-from warmside.sessions.singleflight import SingleFlight
-from warmside.throttle.limits import Kind
-from warmside.throttle.throttle import Attempt, Throttle
-from warmside.web.hashing import DUMMY_HASH, Bcrypt, Overloaded
+from warmside.web.hashing import DUMMY_HASH
 
 HASH = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-6])\$[./A-Za-z0-9]{53}")
 MAX_FILE = 1 << 20
 """Bytes of an admins file."""
-MAX_ACCOUNTS = 1000
-"""Accepted passwords of account admins that are valid without a check."""
-ACCOUNT_TIMEOUT = 60.0
-"""Seconds after which ejabberd checks an account admin's accepted password again."""
 
 
 class IAdmin(Interface):
@@ -126,97 +114,4 @@ class AddressedPassword:
 
     def checkPassword(self, password: bytes) -> bool:
         """Return False: there is no password in clear to compare with. See `IUsernamePassword`."""
-        return False
-
-
-@implementer(ICredentialsChecker)
-class AdminChecker:
-    """Cred's checker of admins.
-
-    :param directory: the configured admins.
-    :param throttle: limits failed attempts.
-    :param hashes: checks passwords against hashes.
-    :param check_account: returns True if ejabberd accepts an account's password; may raise `TooManyFailures`
-        and the errors of a login.
-    :param clock: returns monotonic seconds.
-    """
-
-    credentialInterfaces = (IUsernamePassword,)
-
-    def __init__(
-        self,
-        directory: AdminDirectory,
-        throttle: Throttle,
-        hashes: Bcrypt,
-        check_account: Callable[[str, str], Awaitable[bool]],
-        clock: Callable[[], float],
-    ) -> None:
-        self._directory = directory
-        self._throttle = throttle
-        self._hashes = hashes
-        self._check_account = check_account
-        self._checked_accounts: TTLCache[bytes, bool] = TTLCache(MAX_ACCOUNTS, ACCOUNT_TIMEOUT, timer=clock)
-        self._checks: SingleFlight[bytes, bool] = SingleFlight()
-
-    def requestAvatarId(self, credentials: Any) -> "Deferred[bytes | tuple[()]]":
-        """Return the canonical name of the admin; see `ICredentialsChecker`.
-
-        :raises UnauthorizedLogin: name or password is wrong.
-        :raises TooManyFailures: the address, or the account, has too many failures.
-        :raises Overloaded: too many passwords wait to be checked.
-        """
-        return Deferred.fromCoroutine(self._authenticate(credentials))
-
-    async def _authenticate(self, credentials: AddressedPassword) -> bytes | tuple[()]:
-        name, password = (
-            self._directory.canonical(credentials.username.decode("utf-8", "replace")),
-            credentials.password,
-        )
-        hashed, in_file = self._directory.hash_for(name)
-        # The hash is part of the attempt: when it changes, the old password is no longer accepted.
-        attempt = Attempt(Kind.ADMIN, name, password, credentials.address, hashed)
-        digest = self._throttle.digest(attempt)
-        if not await self._checks.run(digest, lambda: self._check(attempt, digest, in_file=in_file)):
-            raise UnauthorizedLogin
-        return name.encode()
-
-    async def _check(self, attempt: Attempt, digest: bytes, *, in_file: bool) -> bool:
-        """Return True if the password is correct. Simultaneous callers share one check, which counts once.
-
-        The check goes on when a caller disconnects, so that its failure is counted.
-        """
-        async with self._throttle.attempt(attempt) as verdict:
-            if verdict.previously_accepted and (in_file or digest in self._checked_accounts):
-                return True
-            try:
-                correct = await self._is_correct(attempt, in_file=in_file)
-            except Overloaded:
-                correct = in_file and await verdict.accepted_by_any_process()
-                if not correct:
-                    raise
-            if not correct:
-                await verdict.rejected()
-                return False
-            await verdict.accepted()
-        if not in_file:
-            self._checked_accounts[digest] = True
-        return True
-
-    async def _is_correct(self, attempt: Attempt, *, in_file: bool) -> bool:
-        """Return True if the password is correct. For every name, a wrong one takes as long as a check by bcrypt."""
-        one_time = has_prefix(attempt.password)  # never an admin's, even if the file or ejabberd accepts it
-        if attempt.account in self._directory.accounts and not one_time:
-            if _is_text(attempt.password) and await self._check_account(attempt.account, attempt.password.decode()):
-                return True
-        elif self._directory.accounts and not in_file and "@" in attempt.account:
-            async with self._throttle.attempt(Attempt(Kind.UNKNOWN_ACCOUNT, attempt.account)) as verdict:
-                await verdict.rejected()
-        return await self._hashes.check(attempt.password, attempt.version) and in_file and not one_time
-
-
-def _is_text(password: bytes) -> bool:
-    """Return True if ejabberd may accept the password: UTF-8, not empty, without NUL."""
-    try:
-        return bool(password) and "\0" not in password.decode()
-    except UnicodeDecodeError:
         return False

@@ -58,7 +58,7 @@ class AdminAuthenticator:
         except (UnauthorizedLogin, LoginFailed):
             raise Problem(
                 "unauthorized",
-                "name or password of an admin is missing or wrong",
+                "name or password of an admin is missing or wrong, or ejabberd did not check the password in time",
                 headers={"WWW-Authenticate": CHALLENGE},
             ) from None
         except Overloaded:
