@@ -60,10 +60,12 @@ async function start() {
   const session = await reply.json();
   for (const contact of session.roster) person(contact.jid).subscription = contact.subscription;
   connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-  // Stanzas from before the handover: offline messages, contact requests, presence of contacts.
+  // Stanzas from before the handover: presence of contacts.
   const xml = `<body xmlns="http://jabber.org/protocol/httpbind">${session.stanzas.join("")}</body>`;
   const body = new DOMParser().parseFromString(xml, "text/xml").documentElement;
   connection._dataRecv({getResponse: () => body});
+  // The warm presence has priority -1. Only a new initial presence brings offline messages and contact requests.
+  connection.send([$pres({type: "unavailable"}).tree(), $pres().tree()]);
   connection.flush(); // attach() does not start polling if the connection object is older than 100 ms
   show();
 }

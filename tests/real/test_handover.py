@@ -4,11 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any
-from xml.etree.ElementTree import fromstring
+from xml.etree.ElementTree import Element, SubElement, fromstring
 
 import pytest
 
-from tests.real.boshclient import CLIENT, BoshClient
+from tests.real.boshclient import CLIENT, BoshClient, element
 from tests.real.parts import Server, until
 
 SHORT = ("  mod_bosh: {}\n", "  mod_bosh:\n    max_inactivity: 2\n    max_pause: 20\n")
@@ -71,32 +71,53 @@ def test_a_contact_with_an_invalid_jid_is_returned_unchanged(server: Server) -> 
     assert {contact["jid"] for contact in roster} == {"anthony@example.org", "potpan@my_host"}
 
 
-def test_an_available_user_is_seen_online_and_gets_offline_stanzas(server: Server) -> None:
+def test_an_available_user_is_seen_online_and_messages_wait_for_the_browser(server: Server) -> None:
     befriend(server, "gregory", "sampson")
     server.attached("gregory@example.org").terminate()
     sampson = server.attached("sampson@example.org")
     sampson.presence()
     abram = server.attached("abram@example.org")
     abram.presence(to="gregory@example.org", type="subscribe")
-    sampson.message("gregory@example.org", "Offline one")
-    sampson.message("gregory@example.org", "Offline two")
+    for number in range(5):
+        sampson.message("gregory@example.org", f"Offline {number}")
     assert sampson.ping() and abram.ping()
-    reply = server.warm(jid="gregory@example.org", presence="available", fetch="roster", wait=1)
-    session = reply.json()
+    assert server.offline_messages("gregory") == 5
+    session = server.warm(jid="gregory@example.org", presence="available", fetch="roster", wait=1).json()
     seen = sampson.await_element(lambda e: (e.get("from") or "").startswith("gregory@") and e.get("type") is None)
-    assert seen.tag == f"{CLIENT}presence"
-    stanzas = [fromstring(stanza) for stanza in session["stanzas"]]
-    texts = [text for stanza in stanzas if (text := stanza.findtext(f"{CLIENT}body"))]
-    assert texts == ["Offline one", "Offline two"]
-    found = kinds(session["stanzas"])
-    assert ("presence", None, "gregory@example.org") in found, "the user's own presence"
-    assert ("presence", "subscribe", "abram@example.org") in found
-    assert ("presence", None, "sampson@example.org") in found
-    assert len(found) == len(set(found)) + 1, "only the two messages are of the same kind"
-    sampson.message(session["jid"], "Online")
+    assert (seen.tag, seen.findtext(f"{CLIENT}priority")) == (f"{CLIENT}presence", "-1")
+    assert set(kinds(session["stanzas"])) == {
+        ("presence", None, "gregory@example.org"),
+        ("presence", None, "sampson@example.org"),
+    }
+    assert session["left_out"] == 0 and server.offline_messages("gregory") == 5
+    sampson.message("gregory@example.org", "Offline 5")
+    assert sampson.ping()
+    assert server.offline_messages("gregory") == 6
     gregory = BoshClient(server.bosh).attach(session)
-    assert gregory.await_message() == "Online"
+    gregory.send(element("presence", type="unavailable"), element("presence"))
+    asked = gregory.await_element(lambda e: e.get("type") == "subscribe")
+    assert (asked.get("from") or "").startswith("abram@example.org")
+    assert [gregory.await_message() for _ in range(6)] == [f"Offline {number}" for number in range(6)]
     for client in (gregory, sampson, abram):
+        client.terminate()
+
+
+def test_heavy_messages_of_a_stranger_cost_no_login_and_stay_at_the_server(server: Server) -> None:
+    server.attached("peter@example.org").terminate()
+    stranger = server.attached("tybalt@example.org")
+    for _ in range(30):
+        heavy = element("message", to="peter@example.org", type="chat")
+        SubElement(heavy, "body").text = "heavy"
+        heavy.extend(Element("x") for _ in range(60_000))
+        stranger.send(heavy)
+    assert stranger.ping()
+    assert server.offline_messages("peter") == 30
+    reply = server.warm(jid="peter@example.org", presence="available", wait=1)
+    assert reply.status == 200, reply.body
+    assert reply.json()["left_out"] == 0 and server.offline_messages("peter") == 30
+    peter = BoshClient(server.bosh).attach(reply.json())
+    assert peter.ping()
+    for client in (peter, stranger):
         client.terminate()
 
 

@@ -47,6 +47,7 @@ def test_json_has_the_documented_members(interface: Interface) -> None:
         "ver": "1.6",
         "bosh_url": None,
         "stanzas": [],
+        "left_out": 0,
     }
 
 

@@ -2,9 +2,12 @@
 
 The parser limits size, depth and number of elements. It rejects what XMPP does not use: a DTD, entities, processing
 instructions, a second root. domish serializes and escapes.
+
+A stanza over the limits is left out alone: its rest is scanned and nothing of it is built. An error would let a sender
+block its recipient's login. An element that the login itself awaits is never left out; over its limits it is an error.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from xml.parsers import expat
 
@@ -15,14 +18,22 @@ from warmside.compat.xmpp import escaped_namespace
 NS_HTTPBIND = "http://jabber.org/protocol/httpbind"
 NS_XBOSH = "urn:xmpp:xbosh"
 NS_STREAMS = "http://etherx.jabber.org/streams"
+NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 NS_XML = "http://www.w3.org/XML/1998/namespace"
 
-MAX_SIZE = 16 << 20
-"""Maximum bytes of a response: enough for a hundred long offline messages, or a roster of 20,000 contacts."""
+MAX_SIZE = 64 << 20
+"""Maximum bytes of a response: 250 stanzas of 256 KiB, or a roster of 100,000 contacts."""
 MAX_DEPTH = 200
-"""Maximum nesting of elements. Deeper ones are left out: an error would let a sender block its recipient's login."""
+"""Maximum nesting of elements. A stanza that is nested deeper is left out: part of a stanza is another stanza."""
+MAX_STANZA_ELEMENTS = 1000
+"""Maximum elements of a stanza, itself included."""
+MAX_STANZA_SIZE = 256 << 10
+"""Maximum bytes of a stanza, without its end tag."""
 MAX_ELEMENTS = 500_000
-"""Maximum elements of a response."""
+"""Maximum elements that are built for a response; further stanzas are left out. An awaited result may have as many."""
+
+SLICE = 4096
+"""Bytes that are parsed at a time: a few milliseconds at most."""
 
 SEPARATOR = "\f"
 """Separates namespace and name in expat's names: a character that no XML document can contain."""
@@ -40,10 +51,14 @@ class InvalidBody(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Parsed ``<body/>``: its attributes and its child elements."""
+    """Parsed ``<body/>``: its attributes and its child elements.
+
+    :ivar left_out: number of stanzas over the limits, which are not in ``elements``.
+    """
 
     attributes: Mapping[Attribute, str]
     elements: tuple[Element, ...]
+    left_out: int = 0
 
 
 def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()) -> bytes:
@@ -55,17 +70,16 @@ def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()
     return serialized.encode()
 
 
-def decode(data: bytes) -> Body:
+def decode(data: bytes, awaited: Container[str] = ()) -> Body:
     """Parse the bytes of a response.
 
+    :param awaited: ids of the login's own requests; their results are never left out.
     :raises InvalidBody: they are not one ``<body/>`` within the limits.
     """
-    if len(data) > MAX_SIZE:
-        raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
-    root = _Builder().build(_as_xml(data))
-    if root.uri != NS_HTTPBIND or root.name != "body":
-        raise InvalidBody("its root element is not a BOSH body")
-    return Body(root.attributes, tuple(child for child in root.children if isinstance(child, Element)))
+    parser = Parser(awaited)
+    for _ in parser.parse(data, len(data)):
+        pass
+    return parser.body()
 
 
 def _as_xml(data: bytes) -> bytes:
@@ -73,68 +87,161 @@ def _as_xml(data: bytes) -> bytes:
 
     It rejects a banned client's session creation with doubled attributes, or without declaring the prefix ``stream``.
     """
-    head, end, rest = data.partition(b">")
+    size = data.find(b">")
+    head = data[:size]
     for written in (_STREAM_PREFIX, _TERMINATED):
         if head.count(written) == 2:
             head = head.replace(written, b"", 1)
-    if rest.startswith(b"<stream:error>") and _STREAM_PREFIX not in head:
+    if data.startswith(b"<stream:error>", size + 1) and _STREAM_PREFIX not in head:
         head += _STREAM_PREFIX
-    return head + end + rest
+    return data if len(head) == size else head + data[size:]
 
 
-class _Builder:
-    """Builds domish elements from expat's events, within the limits."""
+class Parser:
+    """Builds domish elements from expat's events, within the limits.
 
-    def __init__(self) -> None:
+    :param awaited: see `decode`.
+    """
+
+    def __init__(self, awaited: Container[str] = ()) -> None:
         parser = expat.ParserCreate("UTF-8", SEPARATOR)
         parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._text
         parser.StartDoctypeDeclHandler = self._forbidden
         parser.EntityDeclHandler = self._forbidden
         parser.ProcessingInstructionHandler = self._forbidden
         self._parser = parser
+        self._awaited = awaited
         self._root: Element | None = None
+        self._elements: list[Element] = []
         self._open: list[Element] = []
-        self._count = 0
-        self._too_deep = 0
+        self._built = 0
+        self._left_out = 0
+        self._depth = 0
+        """Depth at which scanning is, below the root; used only while a stanza is left out."""
+        self._own = False
+        self._count = self._begin = 0
+        self._max_count, self._max_size = MAX_STANZA_ELEMENTS, MAX_STANZA_SIZE
+        self._build_on()
 
-    def build(self, data: bytes) -> Element:
+    def parse(self, data: bytes, size: int = SLICE) -> Iterator[None]:
+        """Parse the whole response, some bytes at each step.
+
+        A token that is longer than a step doubles the next one, because expat reads an incomplete token again.
+
+        :raises InvalidBody: see `decode`.
+        """
+        if len(data) > MAX_SIZE:
+            raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
+        view = memoryview(_as_xml(data))
+        begin, step, seen = 0, size, -1
         try:
-            self._parser.Parse(data, True)
+            while begin < len(view):
+                self._parser.Parse(view[begin : begin + step], False)
+                begin += step
+                reached = self._parser.CurrentByteIndex
+                step = size if reached > seen else 2 * step
+                seen = max(reached, seen)
+                yield
+            self._parser.Parse(b"", True)
         except expat.ExpatError:
             raise InvalidBody("it is not well-formed XML") from None
-        assert self._root is not None, "expat rejects a document without a root"
-        return self._root
+
+    def body(self) -> Body:
+        """Return the result, once everything is parsed.
+
+        :raises InvalidBody: the root element is not a ``<body/>``.
+        """
+        root = self._root
+        assert root is not None, "expat rejects a document without a root"
+        if root.uri != NS_HTTPBIND or root.name != "body":
+            raise InvalidBody("its root element is not a BOSH body")
+        return Body(root.attributes, tuple(self._elements), self._left_out)
+
+    def _build_on(self) -> None:
+        parser = self._parser
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._text
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        depth = len(self._open)
+        if depth == 1:
+            self._begin_child(name, attributes)
         self._count += 1
-        if self._count > MAX_ELEMENTS:
-            raise InvalidBody("it has too many elements")
-        if self._too_deep or len(self._open) >= MAX_DEPTH:
-            self._too_deep += 1
+        if depth and (
+            self._count > self._max_count
+            or depth >= MAX_DEPTH
+            or self._parser.CurrentByteIndex - self._begin > self._max_size
+        ):
+            self._leave_out(depth)
             return
         element = Element(
             _qname(name),
             attribs={(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()},
         )
-        if self._open:
+        if depth > 1:
             element.parent = self._open[-1]
             self._open[-1].children.append(element)
-        else:
+        elif not depth:
             self._root = element
         self._open.append(element)
 
-    def _end(self, name: str) -> None:
-        if self._too_deep:
-            self._too_deep -= 1
-        else:
-            self._open.pop()
+    def _begin_child(self, name: str, attributes: dict[str, str]) -> None:
+        """Choose the limits for a child of the root: a stanza's, or those of an element that the login awaits."""
+        self._begin, self._count = self._parser.CurrentByteIndex, 0
+        self._max_count, self._max_size = MAX_STANZA_ELEMENTS, MAX_STANZA_SIZE
+        uri, _, local = name.rpartition(SEPARATOR)
+        self._own = uri in (NS_STREAMS, NS_SASL)
+        if local == "iq" and attributes.get("id") in self._awaited and attributes.get("type") in ("result", "error"):
+            self._own = True
+            self._max_count, self._max_size = MAX_ELEMENTS, MAX_SIZE
+        elif not self._own:
+            self._max_count = min(MAX_STANZA_ELEMENTS, MAX_ELEMENTS - self._built)
+
+    def _end(self, _: str) -> None:
+        element = self._open.pop()
+        if len(self._open) != 1:
+            return
+        if self._parser.CurrentByteIndex - self._begin > self._max_size:
+            self._open.append(element)
+            self._leave_out(1)
+            self._scanned_end(_)
+            return
+        self._built += self._count
+        self._elements.append(element)
 
     def _text(self, text: str) -> None:
-        if not self._too_deep:
-            self._open[-1].children.append(text)
+        if len(self._open) < 2:
+            return
+        if self._parser.CurrentByteIndex - self._begin > self._max_size:
+            self._leave_out(len(self._open) - 1)
+            return
+        children = self._open[-1].children
+        if children and isinstance(children[-1], str):
+            children[-1] += text
+        else:
+            children.append(text)
+
+    def _leave_out(self, depth: int) -> None:
+        """Build nothing more of this child of the root; only scan to its end.
+
+        :param depth: its open elements.
+        """
+        if self._own:
+            raise InvalidBody("an element of the login is too large or nested too deep")
+        self._left_out += 1
+        self._depth = depth
+        del self._open[1:]
+        parser = self._parser
+        parser.StartElementHandler, parser.EndElementHandler = self._scanned_start, self._scanned_end
+        parser.CharacterDataHandler = None
+
+    def _scanned_start(self, _: str, __: dict[str, str]) -> None:
+        self._depth += 1
+
+    def _scanned_end(self, _: str) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._build_on()
 
     def _forbidden(self, *_: object) -> None:
         raise InvalidBody("it has a DTD, an entity or a processing instruction")

@@ -10,7 +10,7 @@ import secrets
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
-from warmside.bosh.body import NS_STREAMS
+from warmside.bosh.body import NS_STREAMS, Body
 from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID
 from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, prepare
@@ -98,8 +98,8 @@ class Login:
             return [self.session.create(sasl.auth(self._exchange))]
         return [self.session.create()]
 
-    def receive(self, rid: int, status: int, data: bytes) -> list[Request]:
-        """Take a response.
+    def receive(self, rid: int, status: int, data: bytes | Body) -> list[Request]:
+        """Take a response; see `Session.receive`.
 
         :returns: the requests to send next.
         :raises BoshError: the login failed; see `warmside.bosh.errors`.
@@ -118,6 +118,9 @@ class Login:
 
     def _read(self, elements: list[Element]) -> None:
         for element in elements:
+            if element.name in ("message", "presence"):
+                self.others.append(element)
+                continue
             match (element.uri, element.name):
                 case (str(uri), "error") if uri == NS_STREAMS:
                     raise stream_error(element)

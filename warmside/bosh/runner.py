@@ -13,10 +13,12 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
+from warmside.bosh.body import SLICE, Body, InvalidBody, Parser
 from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
-from warmside.bosh.session import Recoverable, Request, Session
+from warmside.bosh.session import Recoverable, Request, Session, not_bosh
 from warmside.bosh.transport import ConnectionBroken, ConnectionLease, Response
+from warmside.turns import Turns
 
 MAX_RETRIES = 3
 """Maximum retried requests of one login."""
@@ -25,7 +27,7 @@ MIN_ARRIVAL_TIME = 0.03
 MAX_PAUSE_ATTEMPTS = 10
 """Maximum empty requests that stanzas may answer before a pause is given up."""
 
-Receive = Callable[[int, int, bytes], list[Request] | None]
+Receive = Callable[[int, int, bytes | Body], list[Request] | None]
 """Takes a response (rid, status, body); returns the requests to send next."""
 
 Observe = Callable[[str, float], None]
@@ -93,7 +95,7 @@ class LoginRunner:
                     continue
                 rid, response = await self._responses.get()
                 self._round_trip = self._round_trip or self._reactor.seconds() - started
-                self._send_all(self._take(rid, response, self._login.receive))
+                self._send_all(await self._take(rid, response, self._login.receive))
                 if self._login.step != step or self._login.done:
                     now = self._reactor.seconds()
                     self._observe(step, now - since)
@@ -172,7 +174,7 @@ class LoginRunner:
                 rid, response = await self._responses.get()
                 if rid == never_retry and isinstance(response, Failure):
                     raise cast(BaseException, response.value)
-                self._send_all(self._take(rid, response, self.session.receive))
+                self._send_all(await self._take(rid, response, self.session.receive))
         except BoshError as error:
             error.step = self._login.step
             raise
@@ -185,16 +187,30 @@ class LoginRunner:
         if self.session.created and not self.session.over:
             await terminate(self._reactor, self._lease, self.session, self._cleanup_timeout / 4)
 
-    def _take(self, rid: int, response: Response | Failure, receive: Receive) -> list[Request]:
+    async def _take(self, rid: int, response: Response | Failure, receive: Receive) -> list[Request]:
         """Take a response; return the requests to send next."""
         if isinstance(response, Failure):
             return self._retry(rid, response)
         request = self.session.outstanding[rid]
+        data: bytes | Body = response.body
+        if len(response.body) > SLICE and response.status == 200:
+            data = await self._parse(response.body)
         try:
-            return receive(rid, response.status, response.body) or []
+            return receive(rid, response.status, data) or []
         except Recoverable:
             self._count_retry()
             return [request]
+
+    async def _parse(self, data: bytes) -> Body:
+        """Parse a long response in turns."""
+        turns, parser = Turns(self._reactor), Parser(self.session.awaited)
+        try:
+            for _ in parser.parse(data):
+                if turns.due:
+                    await turns.rest()
+            return parser.body()
+        except InvalidBody as error:
+            raise not_bosh(error) from None
 
     def _retry(self, rid: int, failure: Failure) -> list[Request]:
         request = self.session.outstanding[rid]

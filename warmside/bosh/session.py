@@ -69,6 +69,10 @@ class Session:
         self.ver = parameters.ver
         self.restart_logic = False
         """True if the manager restarts streams in order (``xmpp:restartlogic``), as ejabberd does."""
+        self.awaited: set[str] = set()
+        """Ids of the sent iq requests: unpredictable, so that a stranger's stanza does not have one."""
+        self.left_out = 0
+        """Number of stanzas over the limits of size; see `warmside.bosh.body`."""
         self._due = self.next_rid
         self._early: dict[int, Body] = {}
         self._arrived: list[Element] = []
@@ -113,6 +117,7 @@ class Session:
         :param terminate: True to end the session (XEP-0124, 13).
         """
         assert self.sid is not None
+        self.awaited.update(element["id"] for element in payload if element.name == "iq")
         attributes: dict[Attribute, str] = {"rid": str(self.next_rid), "sid": self.sid}
         if self._acks and self._due < self.next_rid:
             attributes["ack"] = str(self._due - 1)
@@ -134,10 +139,11 @@ class Session:
         assert self.sid is not None
         return encode({"rid": str(self.next_rid + 1000), "sid": self.sid, "type": "terminate"})
 
-    def receive(self, rid: int, status: int, data: bytes) -> None:
+    def receive(self, rid: int, status: int, data: bytes | Body) -> None:
         """Take the response to a request. `take` returns the elements that are complete and in order now.
 
         :param status: the HTTP status.
+        :param data: the response's bytes; or a body, if it is parsed already.
         :raises Recoverable: the request must be sent again.
         :raises BoshError: the session has ended, or the response is invalid; see `warmside.bosh.errors`.
         """
@@ -151,6 +157,7 @@ class Session:
                 self._take_creation(ready)
             self._due += 1
             self._arrived.extend(ready.elements)
+            self.left_out += ready.left_out
             if ready.attributes.get("type") == "terminate":
                 self._terminated(ready)
 
@@ -165,16 +172,18 @@ class Session:
         self.next_rid += 1
         return request
 
-    def _read(self, status: int, data: bytes) -> Body:
+    def _read(self, status: int, data: bytes | Body) -> Body:
         if status != 200:
             if self.created and status in OLD_STATUS:
                 raise ended(Terminated, f"the connection manager responded with HTTP {status}", OLD_STATUS[status])
             kind = "a redirect" if 300 <= status < 400 else "an error" if status >= 400 else "a response"
             raise InvalidResponse(f"the connection manager's address returned {kind}: HTTP {status}; expected HTTP 200")
+        if isinstance(data, Body):
+            return data
         try:
-            return decode(data)
+            return decode(data, self.awaited)
         except InvalidBody as error:
-            raise InvalidResponse(f"the response is not BOSH: {error}") from None
+            raise not_bosh(error) from None
 
     def _take_creation(self, body: Body) -> None:
         attributes = body.attributes
@@ -203,6 +212,11 @@ class Session:
                 raise stream_error(element)
         condition = str(body.attributes.get("condition", UNDEFINED))
         raise ended(Terminated, "the connection manager terminated the session", condition)
+
+
+def not_bosh(error: InvalidBody) -> InvalidResponse:
+    """Return the error for a response that can't be parsed."""
+    return InvalidResponse(f"the response is not BOSH: {error}")
 
 
 def stream_error(element: Element) -> BoshError:

@@ -31,6 +31,7 @@ from warmside.compat.xmpp import (
     XMPPHandler,
     is_claimed,
 )
+from warmside.turns import Turns
 
 NS_ROSTER = "jabber:iq:roster"
 
@@ -100,16 +101,14 @@ class Roster(RosterClientProtocol):  # type: ignore[misc]
     def connectionInitialized(self) -> None:
         """Observe nothing: wokkel would answer roster pushes."""
 
-    def fetch(self) -> "Deferred[list[dict[str, Any]]]":
-        """Fetch the contacts, in the form of the reply. A contact that wokkel can't parse is kept as it is."""
+    def fetch(self) -> "Deferred[list[Element]]":
+        """Fetch the contacts, as they are in the result."""
         request = RosterRequest(stanzaType="get")
         request.stanzaID = new_stanza_id()
         fetched: Deferred[Element] = self.request(request)
         return fetched.addCallback(
             lambda result: [
-                _contact(item)
-                for query in result.elements(NS_ROSTER, "query")
-                for item in query.elements(NS_ROSTER, "item")
+                item for query in result.elements(NS_ROSTER, "query") for item in query.elements(NS_ROSTER, "item")
             ]
         )
 
@@ -118,8 +117,10 @@ class Presence(XMPPHandler):  # type: ignore[misc]
     """Sends presence; leaves received presence to the browser."""
 
     def available(self) -> None:
-        """Send initial presence."""
-        self.send(Element((NS_CLIENT, "presence")))
+        """Send initial presence. Its priority of -1 leaves messages at the server: no failed reply can lose them."""
+        presence = Element((NS_CLIENT, "presence"))
+        presence.addElement("priority", content="-1")
+        self.send(presence)
 
 
 class PingBarrier(XMPPHandler):  # type: ignore[misc]
@@ -167,13 +168,23 @@ async def prepare_handover(
     results: list[Any] = []
     for each in awaited:
         each.addBoth(results.append)
+    turns = Turns(reactor)
     while len(results) < len(awaited):
         for element in await exchange(stream.take()):
             stream.received(element)
+            if turns.due:
+                await turns.rest()
     for result in results:
         if isinstance(result, Failure):
             raise _roster_refused(result)
-    return HandoverData(results[0] if roster else None, stream.unclaimed)
+    if not roster:
+        return HandoverData(None, stream.unclaimed)
+    contacts = []
+    for item in results[0]:
+        contacts.append(_contact(item))
+        if turns.due:
+            await turns.rest()
+    return HandoverData(contacts, stream.unclaimed)
 
 
 def _roster_refused(failure: Failure) -> BoshError:
@@ -185,6 +196,7 @@ def _roster_refused(failure: Failure) -> BoshError:
 
 
 def _contact(item: Element) -> dict[str, Any]:
+    """Return a contact in the form of the reply. One that wokkel can't parse is returned as it is."""
     try:
         contact = RosterItem.fromElement(item)
         name, ask, groups = contact.name, "subscribe" if contact.pendingOut else None, sorted(contact.groups)

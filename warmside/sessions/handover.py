@@ -8,6 +8,7 @@ from warmside.bosh.login import Login
 from warmside.bosh.runner import LoginRunner
 from warmside.bosh.stream import HandoverData, prepare_handover
 from warmside.sessions.model import WarmRequest, WarmSession
+from warmside.turns import Turns
 
 
 async def prepare(reactor: Any, request: WarmRequest, runner: LoginRunner) -> HandoverData:
@@ -37,13 +38,19 @@ async def prepare(reactor: Any, request: WarmRequest, runner: LoginRunner) -> Ha
     return replace(data, attach_within=max(session.inactivity, request.attach_within or 0))
 
 
-def warm_session(login: Login, data: HandoverData, public_url: str | None) -> WarmSession:
-    """Return the result for a login without an outstanding request.
+async def warm_session(reactor: Any, login: Login, data: HandoverData, public_url: str | None) -> WarmSession:
+    """Return the result for a login without an outstanding request. Many stanzas are serialized in turns.
 
     :param public_url: URL of the connection manager as browsers see it.
     """
     session = login.session
     assert session.sid is not None and login.jid is not None and not session.outstanding
+    turns = Turns(reactor)
+    stanzas = []
+    for element in login.others + data.stanzas:
+        stanzas.append(element.toXml())
+        if turns.due:
+            await turns.rest()
     return WarmSession(
         jid=login.jid.full(),
         sid=session.sid,
@@ -57,6 +64,7 @@ def warm_session(login: Login, data: HandoverData, public_url: str | None) -> Wa
         maxpause=session.maxpause,
         ver="{}.{}".format(*session.ver),
         bosh_url=public_url,
-        stanzas=tuple(element.toXml() for element in login.others + data.stanzas),
+        stanzas=tuple(stanzas),
+        left_out=session.left_out,
         roster=data.roster,
     )

@@ -17,7 +17,7 @@ class WarmRequest:
     :param hold: XEP-0124's ``hold``, a number of requests.
     :param ver: XEP-0124's ``ver``.
     :param address: IP address of the browser.
-    :param available: True if initial presence is sent before the handover.
+    :param available: True if initial presence, with priority -1, is sent before the handover.
     :param roster: True if the roster is fetched before the handover.
     :param attach_within: seconds that the session must survive unattended; ``None`` for ejabberd's default.
     """
@@ -40,6 +40,7 @@ class WarmSession:
 
     :param rid: rid of the client's next request.
     :param stanzas: elements that arrived before the handover and were not the login's own, as XML.
+    :param left_out: number of stanzas that were over the limits of size, and are not in ``stanzas``.
     :param roster: the contacts; ``None`` if they were not requested.
     """
 
@@ -56,4 +57,5 @@ class WarmSession:
     ver: str
     bosh_url: str | None
     stanzas: tuple[str, ...] = field(default=(), repr=False)
+    left_out: int = 0
     roster: list[dict[str, Any]] | None = field(default=None, repr=False)

@@ -175,8 +175,10 @@ class Warmer:
             self._remember(request.jid.userhost())
             since = self._runtime.reactor.seconds()
             data = await handover.prepare(self._runtime.reactor, request, runner)
+            public_url = self._hosts(host).settings.public_url
+            session = await handover.warm_session(self._runtime.reactor, login, data, public_url)
             self._runtime.observe("handover preparation", self._runtime.reactor.seconds() - since)
-        return handover.warm_session(login, data, self._hosts(host).settings.public_url)
+        return session
 
     async def _ensure_safe(self, jid: JID, task: LoginTask) -> None:
         waiting, task.step = task.step, "replay probe"

@@ -141,6 +141,11 @@ def _warm_session() -> Schema:
         "ver": STRING,
         "bosh_url": {"type": ["string", "null"]},
         "stanzas": {"type": "array", "items": {"type": "string", "description": "An element, as XML."}},
+        "left_out": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Number of stanzas of more than 1,000 elements or 256 KiB, which are not in stanzas.",
+        },
     }
     roster = {"type": "array", "items": {"type": "object", "properties": contact}}
     return {"type": "object", "properties": members | {"roster": roster}, "required": list(members)}

@@ -8,12 +8,16 @@ from typing import Any
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions.model import WarmSession
+from warmside.turns import Turns
 from warmside.web import xhtml
 from warmside.web.negotiate import PROBLEM_JSON, Form
 from warmside.web.problems import Problem, phrase
 
 PAGE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
 """Content-Security-Policy of every page."""
+
+MANY = 100
+"""Number of stanzas or contacts above which a reply is serialized in turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,33 @@ class Reply:
 def warm_session_reply(session: WarmSession, form: Form) -> Reply:
     """Return the reply with a warm session."""
     if form is Form.JSON:
-        members = {name: getattr(session, name) for name in WarmSession.__dataclass_fields__}
-        if session.roster is None:
-            del members["roster"]
-        return json_reply(200, members)
+        return json_reply(200, _members(session))
     if form is Form.TEXT:
         return _text_reply(200, f"{session.jid}\n{session.sid}\n{session.rid}\n")
     return page_reply(200, form, xhtml.warm_session_page(session))
+
+
+async def long_warm_session_reply(reactor: Any, session: WarmSession) -> Reply:
+    """Return the JSON reply with a warm session of many stanzas or contacts. They are serialized in turns."""
+    turns, members = Turns(reactor), _members(session)
+    lists = [(name, members.pop(name)) for name in ("stanzas", "roster") if name in members]
+    parts = [json.dumps(members, ensure_ascii=False).encode()[:-1]]
+    for name, items in lists:
+        parts.append(f', "{name}": ['.encode())
+        for number, item in enumerate(items):
+            parts.append((", " if number else "").encode() + json.dumps(item, ensure_ascii=False).encode())
+            if turns.due:
+                await turns.rest()
+        parts.append(b"]")
+    parts.append(b"}\n")
+    return Reply(200, "application/json", b"".join(parts))
+
+
+def _members(session: WarmSession) -> dict[str, Any]:
+    members = {name: getattr(session, name) for name in WarmSession.__dataclass_fields__}
+    if session.roster is None:
+        del members["roster"]
+    return members
 
 
 def credentials_reply(jid: JID, minted: OneTimePassword, lifetime: float, undelivered: Callable[[], object]) -> Reply:

@@ -6,6 +6,8 @@ To add a resource: a class, its path in `resource_tree`, and its description in 
 import json
 from collections.abc import Awaitable, Callable
 
+from twisted.internet import reactor
+
 from warmside.sessions.warmer import Warmer
 from warmside.web import metrics, openapi, xhtml
 from warmside.web.audited import Access, AuditedEndpoint, Observe
@@ -14,7 +16,15 @@ from warmside.web.fields import read_credentials_request, read_warm_request
 from warmside.web.headers import request_headers
 from warmside.web.negotiate import Form, accepts_json
 from warmside.web.problems import Problem
-from warmside.web.replies import Reply, credentials_reply, json_reply, page_reply, warm_session_reply
+from warmside.web.replies import (
+    MANY,
+    Reply,
+    credentials_reply,
+    json_reply,
+    long_warm_session_reply,
+    page_reply,
+    warm_session_reply,
+)
 
 CheckParts = Callable[[], Awaitable[dict[str, str]]]
 """Returns the state of each part of the service: ``ok``, or a word for the fault."""
@@ -62,6 +72,8 @@ class WarmEndpoint(AuditedEndpoint):
             raise Problem("not-acceptable", "a reply to presence or fetch is not available as text/plain: accept JSON")
         session = await self._warmer.warm(request)
         call.jid = session.jid
+        if call.form is Form.JSON and len(session.stanzas) + len(session.roster or ()) > MANY:
+            return await long_warm_session_reply(reactor, session)
         return warm_session_reply(session, call.form)
 
 

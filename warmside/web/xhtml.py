@@ -26,6 +26,8 @@ def warm_session_page(session: WarmSession) -> bytes:
         stanzas = SubElement(body, "ol", {"class": "stanzas"})
         for stanza in session.stanzas:
             SubElement(stanzas, "li").text = stanza
+    if session.left_out:
+        SubElement(body, "p", {"class": "left-out"}).text = f"Stanzas left out: {session.left_out}"
     if session.roster is not None:
         roster = SubElement(body, "ol", {"class": "roster"})
         for contact in session.roster:
