@@ -104,7 +104,7 @@ request 1004
     <iq xmlns='jabber:client' type='get' id='warmside-2'>
       <query xmlns='jabber:iq:roster'/>
     </iq>
-    <presence xmlns='jabber:client'/>
+    <presence xmlns='jabber:client'><priority>-1</priority></presence>
     <iq xmlns='jabber:client' to='example.org' type='get' id='warmside-3'>
       <ping xmlns='urn:xmpp:ping'/>
     </iq>

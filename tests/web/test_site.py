@@ -102,12 +102,62 @@ def test_a_rejection_has_the_accepted_form(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", post(b"Content-Length: -1\r\n")]
+    ("request_", "named"),
+    [
+        (b"nonsense\r\n\r\n", b"not well-formed HTTP"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"without a colon"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"no Host"),
+        (b"GET / HTTP/1.1\r\n Host: x\r\n\r\n", b"obs-fold"),
+        (b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", b"NUL"),
+        (b"GET / HTTP/1.1\r\nHost: x y\r\n\r\n", b"Host"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"Transfer-Encoding"),
+        (post(b"Host: x\r\n"), b"two Host lines"),
+        (post(b"Host: y\r\n"), b"two Host lines"),
+        (post(b"X-A: 1\r\n 2\r\n"), b"obs-fold"),
+        (post(b"X-A: 1\r\n\t2\r\n"), b"obs-fold"),
+        (post(b"X-A : 1\r\n"), b"whitespace before a colon"),
+        (post(b"X(A: 1\r\n"), b"forbidden character"),
+        (post(b": 1\r\n"), b"forbidden character"),
+        (post(b"X-A: 1\r2\r\n"), b"CR"),
+        (post(b"X-A: 1\n2\r\n"), b"LF"),
+        (post(b"X-A: 1\x002\r\n"), b"NUL"),
+        (post(b"Content-Length: -1\r\n"), b"Content-Length"),
+        (post(b"Content-Length: +1\r\n", b"x"), b"Content-Length"),
+        (post(b"Content-Length: " + b"9" * 5000 + b"\r\n"), b"Content-Length"),
+        (post(b"Content-Length: 1\r\nContent-Length: 1\r\n", b"x"), b"two Content-Length lines"),
+        (post(b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: identity\r\n"), b"Transfer-Encoding"),
+    ],
 )
-def test_a_malformed_request_gets_400_with_the_common_headers(connection: Connection, request_: bytes) -> None:
-    reply = connection.send(request_)
-    assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"Cache-Control: no-store" in reply and b"not well-formed HTTP" in reply
+def test_a_malformed_request_gets_400_that_names_the_fault(request_: bytes, named: bytes) -> None:
+    processed: list[Request] = []
+
+    class Recorder(Echo):
+        def render(self, request: Request) -> bytes:
+            processed.append(request)
+            return super().render(request)
+
+    connection = Connection(Recorder())  # type: ignore[no-untyped-call]
+    reply = connection.send(request_ + post())
+    assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n") and reply.count(b"HTTP/1.1 ") == 1
+    assert b"Cache-Control: no-store" in reply and b"Connection: close" in reply and named in reply
+    assert processed == []
+    assert_discards_and_closes(connection)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:5281\r\nX-A: 1\r\nX-A: 2\r\nX-B:\t\xe9 \r\n\r\n",
+        post(b"Transfer-Encoding: Chunked\r\n", b"0\r\nX-A: 1\r\n\r\n"),
+    ],
+)
+def test_a_request_that_is_unusual_and_well_formed_is_served(connection: Connection, request_: bytes) -> None:
+    assert b" 200 OK" in connection.send(request_)
 
 
 def test_a_target_may_include_the_host(connection: Connection) -> None:

@@ -118,8 +118,10 @@ class Presence(XMPPHandler):  # type: ignore[misc]
     """Sends presence; leaves received presence to the browser."""
 
     def available(self) -> None:
-        """Send initial presence."""
-        self.send(Element((NS_CLIENT, "presence")))
+        """Send initial presence with priority -1: messages stay at the server until the browser sends its own."""
+        presence = Element((NS_CLIENT, "presence"))
+        presence.addElement("priority", content="-1")
+        self.send(presence)
 
 
 class PingBarrier(XMPPHandler):  # type: ignore[misc]

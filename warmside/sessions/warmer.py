@@ -7,12 +7,13 @@ manager, no valid password. A session that is handed over has no request outstan
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
+from twisted.logger import Logger
 
-from warmside.bosh.errors import Busy, Refused
-from warmside.bosh.runner import LostCreation, Runtime
-from warmside.bosh.session import Parameters
-from warmside.jids import JID
+from warmside.bosh.errors import Busy, Refused, Unreachable
+from warmside.bosh.runner import LostCreation, Runtime, terminate
+from warmside.bosh.session import Parameters, Session
+from warmside.jids import JID, prepare
 from warmside.otp import OneTimePassword
 from warmside.sessions import handover
 from warmside.sessions.deadline import LoginTask
@@ -35,6 +36,8 @@ class Warmer:
     :param throttle: limits failed logins.
     :param remember: called with the bare JID of each user for whom something is handed out.
     """
+
+    log = Logger()
 
     def __init__(
         self,
@@ -87,6 +90,21 @@ class Warmer:
         """Revoke a password that was not delivered."""
         self._passwords.revoke_later(minted)
 
+    def end_later(self, session: WarmSession) -> None:
+        """End a session whose reply was not delivered. This goes on while warmside is stopping."""
+        self.log.warn("the session of {jid} could not be delivered and is ended", jid=session.jid)
+        host = prepare(session.jid).host
+        task = LoginTask(self._runtime.reactor, self._hosts(host).settings.timeout)
+        self._tasks.add(task)
+        ended = task.start(self._end(host, session, task), lambda: self._tasks.discard(task))
+        ended.addErrback(
+            lambda failure: self.log.error(
+                "the session of {jid} could not be ended and goes after its inactivity: {reason}",
+                jid=session.jid,
+                reason=failure.getErrorMessage(),
+            )
+        )
+
     async def close(self, within: float) -> None:
         """Start nothing more, and end what is in progress; see `finish`."""
         self._closing = True
@@ -128,8 +146,9 @@ class Warmer:
         minted = await self._passwords.mint(request.jid.userhost())
         try:
             return await self._log_in(request, minted, Kind.ONE_TIME, task)
-        finally:
+        except BaseException:
             await self._passwords.revoke(minted)
+            raise
 
     async def _log_in(
         self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
@@ -142,7 +161,17 @@ class Warmer:
             since = self._runtime.reactor.seconds()
             data = await handover.prepare(self._runtime.reactor, request, runner)
             self._runtime.observe("handover preparation", self._runtime.reactor.seconds() - since)
+            if isinstance(password, OneTimePassword):
+                await self._passwords.revoke(password)
+            if task.cancelled:
+                raise CancelledError
         return handover.warm_session(login, data, self._hosts(host).settings.public_url)
+
+    async def _end(self, host: str, session: WarmSession, task: LoginTask) -> None:
+        over = Session.handed_over(host, session.sid, session.rid)
+        async with self._hosts(host).manager.reserve(1) as lease:
+            if not await terminate(self._runtime.reactor, lease, over, task.cleanup_time):
+                raise Unreachable("the connection manager did not respond")
 
     async def _ensure_safe(self, jid: JID, task: LoginTask) -> None:
         waiting, task.step = task.step, "replay probe"

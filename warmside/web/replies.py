@@ -20,7 +20,7 @@ PAGE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
 class Reply:
     """A reply that is ready to be sent.
 
-    :ivar undelivered: called if the connection is reset before the client can have read the reply.
+    :ivar undelivered: called if the reply did not reach the client; see `warmside.web.delivery`.
     """
 
     status: int

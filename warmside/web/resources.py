@@ -5,6 +5,7 @@ To add a resource: a class, its path in `resource_tree`, and its description in 
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from warmside.sessions.warmer import Warmer
 from warmside.web import metrics, openapi, xhtml
@@ -62,7 +63,8 @@ class WarmEndpoint(AuditedEndpoint):
             raise Problem("not-acceptable", "a reply to presence or fetch is not available as text/plain: accept JSON")
         session = await self._warmer.warm(request)
         call.jid = session.jid
-        return warm_session_reply(session, call.form)
+        reply = warm_session_reply(session, call.form)
+        return replace(reply, undelivered=lambda: self._warmer.end_later(session))
 
 
 class CredentialsEndpoint(AuditedEndpoint):

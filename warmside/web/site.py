@@ -16,10 +16,13 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from warmside.compat.httpserver import InMemoryRequest, ObservableHTTPChannel
+from warmside.compat.sockets import observe_end
+from warmside.web.delivery import Delivery
 from warmside.web.headers import accepted_form, request_id
 from warmside.web.negotiate import Form
 from warmside.web.problems import Problem, phrase
 from warmside.web.replies import problem_reply
+from warmside.web.syntax import HeaderSyntax
 
 MAX_BODY = 64 * 1024
 """Maximum size of a body in bytes."""
@@ -71,9 +74,11 @@ class BoundedChannel(ObservableHTTPChannel):
     site: Any
     rejected = False
     _header_size = 0
+    _syntax: HeaderSyntax | None = None
     _timer: Any = None
     _has_received = False
-    _on_reset: Callable[[], object] | None = None
+    _delivery: Delivery | None = None
+    _observed = False
 
     @property
     def awaited(self) -> bool:
@@ -93,25 +98,41 @@ class BoundedChannel(ObservableHTTPChannel):
             if self.current_request is not None:
                 self.close_after(self.current_request)
         elif not self.awaited and not self.rejected:
-            self.loseConnection()  # type: ignore[no-untyped-call]
+            self.loseConnection()
 
-    def on_reset(self, call: Callable[[], object]) -> None:
-        """Schedule a call for a reset of the connection before its next request: the reply was not read."""
-        self._on_reset = call
+    def watch_delivery(self, undelivered: Callable[[], object]) -> None:
+        """Watch the reply that is about to be written; see `Delivery`."""
+        if not self._observed:
+            self._observed = True
+            observe_end(self.transport, self._end_observed)
+        self._delivery = Delivery(self, undelivered)
+
+    def loseConnection(self) -> None:
+        """Close the connection. After a watched reply only writing ends, until the client ends the connection."""
+        delivery = self._delivery
+        if delivery is None or not delivery.pending or self.persistent:
+            super().loseConnection()  # type: ignore[no-untyped-call]
+        elif not delivery.closing:
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self.stop_producing()
+            delivery.close()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first ones of a request start its timer."""
-        if self.rejected:
+        if self.rejected or (self._delivery is not None and self._delivery.closing):
             return
         if self._timer is None and not self.busy:
             self._timer = self.call_later(REQUEST_TIMEOUT, self.reject, TOO_SLOW)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def header_line_received(self, line: bytes) -> bool:
-        """Count the header; reject the request when the header exceeds the maximum."""
+        """Count and check the header; reject the request when the header exceeds the maximum or is malformed."""
         self._header_size += len(line) + 2
+        self._syntax = self._syntax or HeaderSyntax()
         if self._header_size > MAX_HEADER:
             self.reject(TOO_LONG_HEADER)
+        elif (error := self._syntax.error(line)) is not None:
+            self.reject(Problem("malformed", error))
         return not self.rejected
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -132,8 +153,11 @@ class BoundedChannel(ObservableHTTPChannel):
         self._has_received = True
         if self.site.stopping:
             self.close_after(self.current_request)
-        self._on_reset = None
+        if self._delivery is not None:
+            self._delivery.succeeded()
+            self._delivery = None
         self._header_size = 0
+        self._syntax = None
         return True
 
     def malformed_received(self) -> None:
@@ -144,8 +168,8 @@ class BoundedChannel(ObservableHTTPChannel):
         """Report a reset, and remove the connection from the site's."""
         self._stop_timer()
         self.site.channels.discard(self)
-        if self._on_reset is not None and not reason.check(ConnectionDone):
-            self._on_reset()
+        if self._delivery is not None:
+            self._delivery.lost(not reason.check(ConnectionDone))
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def reject(self, problem: Problem) -> None:
@@ -170,6 +194,10 @@ class BoundedChannel(ObservableHTTPChannel):
         self._timer = self.call_later(DISCARD_TIMEOUT, self.loseConnection)
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
+
+    def _end_observed(self, reset: bool, unread: int) -> None:
+        if self._delivery is not None:
+            self._delivery.ended(reset, unread)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
