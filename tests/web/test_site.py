@@ -13,9 +13,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from warmside.web.site import (
     DISCARD_TIMEOUT,
+    FIRST_BYTE_TIMEOUT,
     IDLE_TIMEOUT,
     MAX_BODY,
-    MAX_CONNECTIONS,
     MAX_HEADER,
     REQUEST_TIMEOUT,
     BoundedSite,
@@ -222,6 +222,7 @@ def test_the_time_limit_ends_with_the_request(connection: Connection) -> None:
 
 
 def test_an_idle_connection_is_closed(connection: Connection) -> None:
+    connection.send(post())
     connection.clock.advance(IDLE_TIMEOUT + 1)
     assert connection.transport.disconnecting
 
@@ -275,11 +276,48 @@ def test_stop_leaves_a_connection_alone_whose_last_response_is_being_written(con
 
 
 def test_the_number_of_connections_is_limited(connection: Connection) -> None:
-    for _ in range(MAX_CONNECTIONS - 1):
-        connection.open()
+    connection.site.max_connections = 2
+    connection.send(b"POST")
+    connection.open()
+    connection.send(b"POST")
     served = connection.channel
     connection.open()
     assert connection.transport.disconnected
-    served.connectionLost(None)
+    served.connectionLost(Failure(ConnectionDone()))
     connection.open()
     assert connection.send(post()).startswith(b"HTTP/1.1 200")
+
+
+def test_the_oldest_idle_connection_makes_room_for_a_new_one(connection: Connection) -> None:
+    connection.site.max_connections = 3
+    connection.send(b"POST")
+    begun = connection.transport
+    connection.open()
+    first, transport = connection.channel, connection.transport
+    connection.open()
+    second = connection.transport
+    first.dataReceived(post())  # a served request makes a connection the newest one
+    connection.open()
+    assert second.disconnected and not begun.disconnected and not transport.disconnected
+    connection.open()
+    assert transport.disconnected and not begun.disconnected
+    assert connection.send(post()).startswith(b"HTTP/1.1 200") and len(connection.site.channels) == 3
+
+
+def test_the_first_byte_is_due_within_ten_seconds(connection: Connection) -> None:
+    connection.clock.advance(FIRST_BYTE_TIMEOUT - 0.1)
+    assert not connection.transport.disconnecting
+    connection.clock.advance(0.1)
+    assert connection.transport.disconnecting
+    connection.open()
+    connection.send(post())
+    connection.clock.advance(FIRST_BYTE_TIMEOUT + 1)
+    assert not connection.transport.disconnecting
+
+
+@pytest.mark.parametrize(("files", "maximum"), [(1024, 768), (4096, 1000), (-1, 1000), (100, 1)])
+def test_the_maximum_leaves_files_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch, files: int, maximum: int
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, -1))
+    assert Connection().site.max_connections == maximum

@@ -5,6 +5,7 @@ Bodies stay in memory and have at most 64 KiB, a header has at most 16 KiB, a wh
 """
 
 import re
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,11 @@ MAX_BODY = 64 * 1024
 MAX_HEADER = 16 * 1024
 """Maximum size of a header in bytes."""
 MAX_CONNECTIONS = 1000
+"""Maximum of open connections; fewer if the process may open few files, see `max_connections`."""
+RESERVED_FILES = 256
+"""Files that are left for connections to ejabberd, for databases and for extauth."""
+FIRST_BYTE_TIMEOUT = 10.0
+"""Seconds after which a new connection is closed if nothing was received."""
 REQUEST_TIMEOUT = 10.0
 """Seconds within which a whole request must arrive."""
 DISCARD_TIMEOUT = 5.0
@@ -76,9 +82,24 @@ class BoundedChannel(ObservableHTTPChannel):
     _header_size = 0
     _syntax: HeaderSyntax | None = None
     _timer: Any = None
+    _has_begun = False
+    """True if a part of a request was received."""
     _has_received = False
+    _first_byte: Any = None
     _delivery: Delivery | None = None
     _observed = False
+
+    @property
+    def idle(self) -> bool:
+        """True if no request is being read, processed or answered."""
+        delivering = self._delivery is not None and self._delivery.pending
+        begun = self._has_begun or self.current_request is not None
+        return not (begun or self.busy or self.rejected or delivering)
+
+    def connectionMade(self) -> None:
+        """Start to wait for the first byte."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._first_byte = self.call_later(FIRST_BYTE_TIMEOUT, self.loseConnection)
 
     @property
     def awaited(self) -> bool:
@@ -121,6 +142,8 @@ class BoundedChannel(ObservableHTTPChannel):
         """Take bytes; the first ones of a request start its timer."""
         if self.rejected or (self._delivery is not None and self._delivery.closing):
             return
+        self._cancel_first_byte()
+        self._has_begun = True
         if self._timer is None and not self.busy:
             self._timer = self.call_later(REQUEST_TIMEOUT, self.reject, TOO_SLOW)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
@@ -151,6 +174,8 @@ class BoundedChannel(ObservableHTTPChannel):
             return False
         self._stop_timer()
         self._has_received = True
+        self._has_begun = False
+        self.site.used(self)
         if self.site.stopping:
             self.close_after(self.current_request)
         if self._delivery is not None:
@@ -167,7 +192,8 @@ class BoundedChannel(ObservableHTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report a reset, and remove the connection from the site's."""
         self._stop_timer()
-        self.site.channels.discard(self)
+        self._cancel_first_byte()
+        self.site.channels.pop(self, None)
         if self._delivery is not None:
             self._delivery.lost(not reason.check(ConnectionDone))
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -199,10 +225,20 @@ class BoundedChannel(ObservableHTTPChannel):
         if self._delivery is not None:
             self._delivery.ended(reset, unread)
 
+    def _cancel_first_byte(self) -> None:
+        if self._first_byte is not None and self._first_byte.active():
+            self._first_byte.cancel()
+
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+def max_connections() -> int:
+    """Return the maximum of connections for the number of files that this process may open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, files - RESERVED_FILES))
 
 
 class _ClosedProtocol(Protocol):
@@ -215,7 +251,7 @@ class _ClosedProtocol(Protocol):
 class BoundedSite(Site):
     """A site over `BoundedChannel` with a maximum of connections and no access log: addresses may hold secrets.
 
-    :ivar channels: the open connections.
+    :ivar channels: the open connections, in the order of their last request.
     :ivar stopping: True if each connection closes after its current request.
     """
 
@@ -225,7 +261,8 @@ class BoundedSite(Site):
         super().__init__(  # type: ignore[no-untyped-call]
             root, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
-        self.channels: set[BoundedChannel] = set()
+        self.channels: dict[BoundedChannel, None] = {}
+        self.max_connections = max_connections()
         self.stopping = False
         self.noisy = False
 
@@ -236,12 +273,25 @@ class BoundedSite(Site):
             channel.end()
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
-        """Return a channel for a new connection, or a protocol that closes it if there are too many."""
-        if len(self.channels) >= MAX_CONNECTIONS:
-            return _ClosedProtocol()
+        """Return a channel for a new connection; the oldest idle one makes room if there are too many.
+
+        Without an idle one, return a protocol that closes the new one.
+        """
+        if len(self.channels) >= self.max_connections:
+            oldest = next((each for each in self.channels if each.idle), None)
+            if oldest is None:
+                return _ClosedProtocol()
+            del self.channels[oldest]
+            oldest.transport.abortConnection()
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        self.channels.add(channel)
+        self.channels[channel] = None
         return channel
+
+    def used(self, channel: BoundedChannel) -> None:
+        """Take note of a request: the connection is the newest one."""
+        if channel in self.channels:
+            del self.channels[channel]
+            self.channels[channel] = None
 
     def log(self, request: Any) -> None:
         """Write no access log: each resource logs its own requests."""
