@@ -26,7 +26,7 @@ class TestIdle(TestCase):
         allow_more_files()
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= IDLE + 1200, "raise the hard limit of open files"
         site = BoundedSite(Interface().root, reactor)
-        port = reactor.listenTCP(0, site, interface="127.0.0.1")
+        port = reactor.listenTCP(0, site, backlog=IDLE, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         address = ("127.0.0.1", port.getHost().port)
 
