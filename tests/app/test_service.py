@@ -180,7 +180,7 @@ class Services(ServiceCase):
         await self.get(made, "/health")
         made.site.channels.clear()
         channel = _Channel()
-        made.site.channels.add(channel)  # type: ignore[arg-type]
+        made.site.channels[channel] = None  # type: ignore[index]
         closing = Deferred.fromCoroutine(made.close())
         await deferLater(reactor, service.FIRST_REQUEST_TIMEOUT + 0.1)
         self.assertFalse(closing.called)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import certificate
+from warmside.config.endpoints import is_loopback, read_network
 from warmside.config.loader import ConfigError, load
 from warmside.config.settings import Config
 
@@ -184,3 +185,21 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_insecure_allows_plain_http(tmp_path: Path) -> None:
     text = "insecure = true\n" + ADMINS + '[http]\nlisten = "tcp:5281"\n[bosh]\nurl = "http://example.org/"\n'
     assert read(tmp_path, text).insecure
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.1.2.3", "10.1.2.3/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_a_trusted_proxy_that_is_written_as_ipv6_may_be_an_ipv4_network(text: str, network: str) -> None:
+    assert str(read_network(text)) == network
+
+
+def test_ipv4_loopback_that_is_written_as_ipv6_is_loopback() -> None:
+    assert is_loopback("::ffff:127.0.0.1") and not is_loopback("::ffff:192.0.2.1")

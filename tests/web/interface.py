@@ -61,6 +61,7 @@ class FakeWarmer:
         self.requests: list[WarmRequest] = []
         self.cancelled = 0
         self.minted_for: list[str] = []
+        self.ended: list[WarmSession] = []
         self.revoked: list[OneTimePassword] = []
 
     def warm(self, request: WarmRequest) -> "Deferred[WarmSession]":
@@ -75,6 +76,9 @@ class FakeWarmer:
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         self.revoked.append(minted)
+
+    def end_later(self, session: WarmSession) -> None:
+        self.ended.append(session)
 
     def _cancel(self) -> None:
         self.cancelled += 1

@@ -137,3 +137,7 @@ def test_any_body_is_read_or_rejected(content_type: str, body: bytes) -> None:
         read_warm_request(read_fields(content_type, body))
     except (FieldError, BodyError, TooManyFields):
         pass
+
+
+def test_an_ipv4_address_that_is_written_as_ipv6_is_an_ipv4_address() -> None:
+    assert warm_request(address="::ffff:203.0.113.7").address == "203.0.113.7"

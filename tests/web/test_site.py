@@ -13,9 +13,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from warmside.web.site import (
     DISCARD_TIMEOUT,
+    FIRST_BYTE_TIMEOUT,
     IDLE_TIMEOUT,
     MAX_BODY,
-    MAX_CONNECTIONS,
     MAX_HEADER,
     REQUEST_TIMEOUT,
     BoundedSite,
@@ -102,12 +102,62 @@ def test_a_rejection_has_the_accepted_form(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", post(b"Content-Length: -1\r\n")]
+    ("request_", "named"),
+    [
+        (b"nonsense\r\n\r\n", b"not well-formed HTTP"),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"without a colon"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"no Host"),
+        (b"GET / HTTP/1.1\r\n Host: x\r\n\r\n", b"obs-fold"),
+        (b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n", b"NUL"),
+        (b"GET / HTTP/1.1\r\nHost: x y\r\n\r\n", b"Host"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"Transfer-Encoding"),
+        (post(b"Host: x\r\n"), b"two Host lines"),
+        (post(b"Host: y\r\n"), b"two Host lines"),
+        (post(b"X-A: 1\r\n 2\r\n"), b"obs-fold"),
+        (post(b"X-A: 1\r\n\t2\r\n"), b"obs-fold"),
+        (post(b"X-A : 1\r\n"), b"whitespace before a colon"),
+        (post(b"X(A: 1\r\n"), b"forbidden character"),
+        (post(b": 1\r\n"), b"forbidden character"),
+        (post(b"X-A: 1\r2\r\n"), b"CR"),
+        (post(b"X-A: 1\n2\r\n"), b"LF"),
+        (post(b"X-A: 1\x002\r\n"), b"NUL"),
+        (post(b"Content-Length: -1\r\n"), b"Content-Length"),
+        (post(b"Content-Length: +1\r\n", b"x"), b"Content-Length"),
+        (post(b"Content-Length: " + b"9" * 5000 + b"\r\n"), b"Content-Length"),
+        (post(b"Content-Length: 1\r\nContent-Length: 1\r\n", b"x"), b"two Content-Length lines"),
+        (post(b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: gzip, chunked\r\n", b"0\r\n\r\n"), b"Transfer-Encoding"),
+        (post(b"Transfer-Encoding: identity\r\n"), b"Transfer-Encoding"),
+    ],
 )
-def test_a_malformed_request_gets_400_with_the_common_headers(connection: Connection, request_: bytes) -> None:
-    reply = connection.send(request_)
-    assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert b"Cache-Control: no-store" in reply and b"not well-formed HTTP" in reply
+def test_a_malformed_request_gets_400_that_names_the_fault(request_: bytes, named: bytes) -> None:
+    processed: list[Request] = []
+
+    class Recorder(Echo):
+        def render(self, request: Request) -> bytes:
+            processed.append(request)
+            return super().render(request)
+
+    connection = Connection(Recorder())  # type: ignore[no-untyped-call]
+    reply = connection.send(request_ + post())
+    assert reply.startswith(b"HTTP/1.1 400 Bad Request\r\n") and reply.count(b"HTTP/1.1 ") == 1
+    assert b"Cache-Control: no-store" in reply and b"Connection: close" in reply and named in reply
+    assert processed == []
+    assert_discards_and_closes(connection)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1]:5281\r\nX-A: 1\r\nX-A: 2\r\nX-B:\t\xe9 \r\n\r\n",
+        post(b"Transfer-Encoding: Chunked\r\n", b"0\r\nX-A: 1\r\n\r\n"),
+    ],
+)
+def test_a_request_that_is_unusual_and_well_formed_is_served(connection: Connection, request_: bytes) -> None:
+    assert b" 200 OK" in connection.send(request_)
 
 
 def test_a_target_may_include_the_host(connection: Connection) -> None:
@@ -172,6 +222,7 @@ def test_the_time_limit_ends_with_the_request(connection: Connection) -> None:
 
 
 def test_an_idle_connection_is_closed(connection: Connection) -> None:
+    connection.send(post())
     connection.clock.advance(IDLE_TIMEOUT + 1)
     assert connection.transport.disconnecting
 
@@ -225,11 +276,48 @@ def test_stop_leaves_a_connection_alone_whose_last_response_is_being_written(con
 
 
 def test_the_number_of_connections_is_limited(connection: Connection) -> None:
-    for _ in range(MAX_CONNECTIONS - 1):
-        connection.open()
+    connection.site.max_connections = 2
+    connection.send(b"POST")
+    connection.open()
+    connection.send(b"POST")
     served = connection.channel
     connection.open()
     assert connection.transport.disconnected
-    served.connectionLost(None)
+    served.connectionLost(Failure(ConnectionDone()))
     connection.open()
     assert connection.send(post()).startswith(b"HTTP/1.1 200")
+
+
+def test_the_oldest_idle_connection_makes_room_for_a_new_one(connection: Connection) -> None:
+    connection.site.max_connections = 3
+    connection.send(b"POST")
+    begun = connection.transport
+    connection.open()
+    first, transport = connection.channel, connection.transport
+    connection.open()
+    second = connection.transport
+    first.dataReceived(post())  # a served request makes a connection the newest one
+    connection.open()
+    assert second.disconnected and not begun.disconnected and not transport.disconnected
+    connection.open()
+    assert transport.disconnected and not begun.disconnected
+    assert connection.send(post()).startswith(b"HTTP/1.1 200") and len(connection.site.channels) == 3
+
+
+def test_the_first_byte_is_due_within_ten_seconds(connection: Connection) -> None:
+    connection.clock.advance(FIRST_BYTE_TIMEOUT - 0.1)
+    assert not connection.transport.disconnecting
+    connection.clock.advance(0.1)
+    assert connection.transport.disconnecting
+    connection.open()
+    connection.send(post())
+    connection.clock.advance(FIRST_BYTE_TIMEOUT + 1)
+    assert not connection.transport.disconnecting
+
+
+@pytest.mark.parametrize(("files", "maximum"), [(1024, 768), (4096, 1000), (-1, 1000), (100, 1)])
+def test_the_maximum_leaves_files_for_everything_else(
+    monkeypatch: pytest.MonkeyPatch, files: int, maximum: int
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, -1))
+    assert Connection().site.max_connections == maximum

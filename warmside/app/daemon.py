@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from warmside import __version__
 from warmside.app.notify import notify
-from warmside.app.process import collect_less, log_observer, on_hangup
+from warmside.app.process import allow_more_files, collect_less, log_observer, on_hangup
 from warmside.app.service import StartError, WarmsideService
 from warmside.config.loader import DEFAULT_PATH, ConfigError, load
 from warmside.config.settings import Config
@@ -92,6 +92,7 @@ class Daemon(Service):
         super().startService()  # type: ignore[no-untyped-call]
         on_hangup(self._reactor, self._warmside.reload)
         collect_less()
+        allow_more_files()
 
     def stopService(self) -> "Deferred[None]":
         """Stop; see `WarmsideService.close`."""

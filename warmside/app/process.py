@@ -1,6 +1,7 @@
 """Set up a process once: log, signals, garbage collection."""
 
 import gc
+import resource
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,9 @@ from twisted.logger import ILogObserver
 from warmside.app import logs
 from warmside.config.loader import ConfigError
 from warmside.config.settings import Config
+
+MAX_FILES = 4096
+"""Open files that are enough for all connections of one process."""
 
 
 def log_observer(config: Config) -> ILogObserver:
@@ -28,6 +32,14 @@ def log_observer(config: Config) -> ILogObserver:
 def on_hangup(reactor: Any, call: Callable[[], None]) -> None:
     """Call a function on SIGHUP, on the reactor's thread."""
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(call))
+
+
+def allow_more_files() -> None:
+    """Raise the limit of open files to `MAX_FILES`, if the system allows it: 1,024 is the usual one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def collect_less() -> None:

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from warmside import __version__
 from warmside.app import logs
-from warmside.app.process import collect_less, log_observer, log_to, on_hangup
+from warmside.app.process import allow_more_files, collect_less, log_observer, log_to, on_hangup
 from warmside.app.service import StartError, WarmsideService
 from warmside.app.stdio import Streams
 from warmside.app.supervisor import Supervisor
@@ -102,6 +102,7 @@ class ExtauthProgram:
                 return EXIT_USAGE
         on_hangup(reactor, self.reload)
         reactor.addSystemEventTrigger("before", "shutdown", self.close)
+        allow_more_files()
         reactor.callWhenRunning(collect_less)
         reactor.callWhenRunning(self._supervisor.begin)
         reactor.callWhenRunning(self._answer)

@@ -262,22 +262,24 @@ class LoginRunner:
             posted.cancel()
 
 
-async def terminate(reactor: Any, lease: ConnectionLease, session: Session, seconds: float) -> None:
+async def terminate(reactor: Any, lease: ConnectionLease, session: Session, seconds: float) -> bool:
     """End a session at the connection manager (XEP-0124, 13). Raises nothing.
 
     A manager that still waits for a request that never arrived does not read the termination. A second request, with
     a rid outside the window, makes it end the session.
 
     :param seconds: timeout for each of the two requests.
+    :returns: True if the manager has responded.
     """
     for body in (session.send(terminate=True).body, session.beyond_window()):
         posted = lease.post(body)
         timer = reactor.callLater(seconds, posted.cancel)
         try:
             await posted
-            return
+            return True
         except Exception:
             continue
         finally:
             if timer.active():
                 timer.cancel()
+    return False

@@ -79,6 +79,16 @@ class Session:
         self._acks = False
         self._last_was_empty = False
 
+    @classmethod
+    def handed_over(cls, host: str, sid: str, rid: int) -> "Session":
+        """Return a session that was handed over, to end it.
+
+        :param rid: rid of its next request.
+        """
+        session = cls(Parameters(host))
+        session.sid, session.next_rid = sid, rid
+        return session
+
     def __repr__(self) -> str:
         return f"<Session at {self.parameters.host!r}, {len(self.outstanding)} outstanding>"
 

@@ -50,8 +50,9 @@ class ObservableHTTPChannel(HTTPChannel):
     Reason: `HTTPChannel` rejects what exceeds its limits with an empty response or none, has no time limit for a
     whole request, and does not report whether a request is being processed.
 
-    Private: `_handlingRequest`, `_respondToBadRequestAndDisconnect`, `requests`, `length`, `persistent`,
-    `allHeadersReceived`, `allContentReceived`, and a request's `startedWriting`. `callLater` is set by the factory.
+    Private: `_handlingRequest`, `_networkProducer`, `_respondToBadRequestAndDisconnect`, `requests`, `length`,
+    `persistent`, `allHeadersReceived`, `allContentReceived`, and a request's `startedWriting`. `callLater` is set by
+    the factory.
 
     A subclass overrides the methods that end in ``_received``. Once one of them has returned False, or a malformed
     request was reported, all of them must return False: Twisted continues to read the rest of the same bytes.
@@ -89,6 +90,11 @@ class ObservableHTTPChannel(HTTPChannel):
         self.persistent = False
         if not request.startedWriting:
             request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+
+    def stop_producing(self) -> None:
+        """Stop to take part in the flow control of the transport, so that the end of writing is not held back."""
+        producer: Any = self._networkProducer
+        producer.unregisterProducer()
 
     def header_line_received(self, line: bytes) -> bool:
         """Return True if a line of the header, without its CRLF, is acceptable."""

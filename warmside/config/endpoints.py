@@ -12,6 +12,9 @@ from twisted.python.failure import Failure
 KINDS = ("tcp:", "tcp6:", "ssl:", "tls:", "unix:", "systemd:")
 """Prefixes of the endpoint strings that a server can listen on."""
 
+MAPPED_BITS = 96
+"""Length of the prefix of IPv4 addresses that are written as IPv6."""
+
 SYSTEMD = re.compile(r"systemd:domain=(INET6?|UNIX):(index=[0-9]{1,4}|name=.+)")
 
 
@@ -34,7 +37,8 @@ def is_loopback(host: str) -> bool:
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     except ValueError:
         return False
 
@@ -80,3 +84,15 @@ class _Recorder:
 
     def listenUNIX(self, address: str, factory: Factory, **_: Any) -> None:
         self._found.append(Place("unix", path=address))
+
+
+def read_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Return a network of IP addresses. One that is written as IPv6 (``::ffff:10.0.0.0/104``) is an IPv4 network.
+
+    :raises ValueError: the text is not a network.
+    """
+    network = ipaddress.ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - MAPPED_BITS))

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import tomllib
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -92,7 +92,7 @@ def _http(table: Table, insecure: bool) -> Http:
 
 def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
     try:
-        return ip_network(text)
+        return endpoints.read_network(text)
     except ValueError:
         raise table.error("trusted_proxies", 'give IP addresses or networks, such as "10.0.0.0/8"', text) from None
 

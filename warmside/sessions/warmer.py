@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.bosh.errors import Busy, Refused
-from warmside.bosh.runner import LostCreation, Runtime
-from warmside.bosh.session import Parameters
-from warmside.jids import JID
+from warmside.bosh.errors import Busy, Refused, Unreachable
+from warmside.bosh.runner import LostCreation, Runtime, terminate
+from warmside.bosh.session import Parameters, Session
+from warmside.jids import JID, prepare
 from warmside.otp import OneTimePassword
 from warmside.sessions import handover
 from warmside.sessions.deadline import LoginTask
@@ -73,6 +73,11 @@ class Warmer:
         self._restoring = False
         self.probe = ReplayProbe(runtime.reactor, stores.verdicts, stores.passwords, self._authenticate)
 
+    @property
+    def reactor(self) -> Any:
+        """The reactor of all logins."""
+        return self._runtime.reactor
+
     def warm(self, request: WarmRequest) -> "Deferred[WarmSession]":
         """Warm a session.
 
@@ -116,6 +121,21 @@ class Warmer:
         """Revoke a password that was not delivered."""
         self._passwords.revoke_later(minted)
 
+    def end_later(self, session: WarmSession) -> None:
+        """End a session whose reply was not delivered. This goes on while warmside is stopping."""
+        self.log.warn("the session of {jid} could not be delivered and is ended", jid=session.jid)
+        host = prepare(session.jid).host
+        task = LoginTask(self._runtime.reactor, self._hosts(host).settings.timeout)
+        self._tasks.add(task)
+        ended = task.start(self._end(host, session, task), lambda: self._tasks.discard(task))
+        ended.addErrback(
+            lambda failure: self.log.error(
+                "the session of {jid} could not be ended and goes after its inactivity: {reason}",
+                jid=session.jid,
+                reason=failure.getErrorMessage(),
+            )
+        )
+
     async def close(self, within: float) -> None:
         """Start nothing more, and end what is in progress; see `finish`."""
         self._closing = True
@@ -158,12 +178,11 @@ class Warmer:
         minted = await self._passwords.mint(request.jid.userhost())
         try:
             return await self._log_in(request, minted, Kind.ONE_TIME, task)
-        except OneTimeRefused as error:
-            if error.revocation is RevocationStatus.UNASKED:
+        except BaseException as error:
+            if isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.UNASKED:
                 self.probe.drop(request.jid.host)
-            raise
-        finally:
             await self._passwords.revoke(minted)
+            raise
 
     async def _log_in(
         self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
@@ -178,7 +197,17 @@ class Warmer:
             public_url = self._hosts(host).settings.public_url
             session = await handover.warm_session(self._runtime.reactor, login, data, public_url)
             self._runtime.observe("handover preparation", self._runtime.reactor.seconds() - since)
+            if isinstance(password, OneTimePassword):
+                await self._passwords.revoke(password)
+            if task.cancelled:
+                raise CancelledError
         return session
+
+    async def _end(self, host: str, session: WarmSession, task: LoginTask) -> None:
+        over = Session.handed_over(host, session.sid, session.rid)
+        async with self._hosts(host).manager.reserve(1) as lease:
+            if not await terminate(self._runtime.reactor, lease, over, task.cleanup_time):
+                raise Unreachable("the connection manager did not respond")
 
     async def _ensure_safe(self, jid: JID, task: LoginTask) -> None:
         waiting, task.step = task.step, "replay probe"

@@ -23,6 +23,9 @@ Handler = Callable[["Call"], Awaitable[Reply]]
 DISCONNECTED = "hung-up"
 """Outcome of a call whose client disconnected before the reply."""
 
+UNDELIVERED = "undelivered"
+"""Second outcome of a call whose reply did not reach the client."""
+
 
 class Call:
     """One request, as a handler sees it.
@@ -93,7 +96,8 @@ class Endpoint(Resource):
     def observe(self, call: Call, outcome: str, status: int | None) -> None:
         """Take the outcome of a call. This one does nothing.
 
-        :param outcome: ``success``, the name of a problem, or ``hung-up`` if the client disconnected.
+        :param outcome: ``success``, the name of a problem, or ``hung-up`` if the client disconnected. A call with
+            ``success`` has the outcome ``undelivered``, too, if its reply did not reach the client.
         :param status: ``None`` if the client disconnected.
         """
 
@@ -140,11 +144,16 @@ class Endpoint(Resource):
         for name, value in reply.all_headers(call.id).items():
             request.setHeader(name, value)
         channel: Any = request.channel
-        if reply.undelivered is not None and hasattr(channel, "on_reset"):
-            channel.on_reset(reply.undelivered)
+        if reply.undelivered is not None and hasattr(channel, "watch_delivery"):
+            channel.watch_delivery(lambda: self._take_undelivered(call, reply))
         if request.method != b"HEAD":
             request.write(reply.body)
         request.finish()
+
+    def _take_undelivered(self, call: Call, reply: Reply) -> None:
+        self.observe(call, UNDELIVERED, reply.status)
+        assert reply.undelivered is not None
+        reply.undelivered()
 
     def _log_unsent(self, failure: Failure) -> None:
         """Log why a reply was not sent. A cancelled handler has no reply."""

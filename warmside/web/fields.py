@@ -4,7 +4,6 @@ To add a field: an entry in `WARM_FIELDS`, and an attribute of `WarmRequest`. Th
 and the OpenAPI description follow from the entry.
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from warmside.jids import JID, InvalidJID, prepare
 from warmside.otp import has_prefix
 from warmside.sessions.model import WarmRequest
 from warmside.web.body import FieldError
+from warmside.web.client_address import parse_address
 
 MAX_ATTACH_WITHIN = 999_999_999
 """Seconds; the connection manager has a limit of its own, ``maxpause``."""
@@ -94,7 +94,7 @@ def _read_version(text: str) -> tuple[int, int]:
 def _read_address(text: str) -> str:
     if "%" in text:
         raise ValueError  # a scope is valid on one machine only
-    return str(ipaddress.ip_address(text))
+    return str(parse_address(text))
 
 
 def _read_presence(text: str) -> bool:

@@ -24,7 +24,7 @@ MANY = 100
 class Reply:
     """A reply that is ready to be sent.
 
-    :ivar undelivered: called if the connection is reset before the client can have read the reply.
+    :ivar undelivered: called if the reply did not reach the client; see `warmside.web.delivery`.
     """
 
     status: int

@@ -5,8 +5,7 @@ To add a resource: a class, its path in `resource_tree`, and its description in 
 
 import json
 from collections.abc import Awaitable, Callable
-
-from twisted.internet import reactor
+from dataclasses import replace
 
 from warmside.sessions.warmer import Warmer
 from warmside.web import metrics, openapi, xhtml
@@ -73,8 +72,10 @@ class WarmEndpoint(AuditedEndpoint):
         session = await self._warmer.warm(request)
         call.jid = session.jid
         if call.form is Form.JSON and len(session.stanzas) + len(session.roster or ()) > MANY:
-            return await long_warm_session_reply(reactor, session)
-        return warm_session_reply(session, call.form)
+            reply = await long_warm_session_reply(self._warmer.reactor, session)
+        else:
+            reply = warm_session_reply(session, call.form)
+        return replace(reply, undelivered=lambda: self._warmer.end_later(session))
 
 
 class CredentialsEndpoint(AuditedEndpoint):

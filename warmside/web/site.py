@@ -5,6 +5,7 @@ Bodies stay in memory and have at most 64 KiB, a header has at most 16 KiB, a wh
 """
 
 import re
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +17,24 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
 from warmside.compat.httpserver import InMemoryRequest, ObservableHTTPChannel
+from warmside.compat.sockets import observe_end
+from warmside.web.delivery import Delivery
 from warmside.web.headers import accepted_form, request_id
 from warmside.web.negotiate import Form
 from warmside.web.problems import Problem, phrase
 from warmside.web.replies import problem_reply
+from warmside.web.syntax import HeaderSyntax
 
 MAX_BODY = 64 * 1024
 """Maximum size of a body in bytes."""
 MAX_HEADER = 16 * 1024
 """Maximum size of a header in bytes."""
 MAX_CONNECTIONS = 1000
+"""Maximum of open connections; fewer if the process may open few files, see `max_connections`."""
+RESERVED_FILES = 256
+"""Files that are left for connections to ejabberd, for databases and for extauth."""
+FIRST_BYTE_TIMEOUT = 10.0
+"""Seconds after which a new connection is closed if nothing was received."""
 REQUEST_TIMEOUT = 10.0
 """Seconds within which a whole request must arrive."""
 DISCARD_TIMEOUT = 5.0
@@ -71,9 +80,26 @@ class BoundedChannel(ObservableHTTPChannel):
     site: Any
     rejected = False
     _header_size = 0
+    _syntax: HeaderSyntax | None = None
     _timer: Any = None
+    _has_begun = False
+    """True if a part of a request was received."""
     _has_received = False
-    _on_reset: Callable[[], object] | None = None
+    _first_byte: Any = None
+    _delivery: Delivery | None = None
+    _observed = False
+
+    @property
+    def idle(self) -> bool:
+        """True if no request is being read, processed or answered."""
+        delivering = self._delivery is not None and self._delivery.pending
+        begun = self._has_begun or self.current_request is not None
+        return not (begun or self.busy or self.rejected or delivering)
+
+    def connectionMade(self) -> None:
+        """Start to wait for the first byte."""
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._first_byte = self.call_later(FIRST_BYTE_TIMEOUT, self.loseConnection)
 
     @property
     def awaited(self) -> bool:
@@ -93,25 +119,43 @@ class BoundedChannel(ObservableHTTPChannel):
             if self.current_request is not None:
                 self.close_after(self.current_request)
         elif not self.awaited and not self.rejected:
-            self.loseConnection()  # type: ignore[no-untyped-call]
+            self.loseConnection()
 
-    def on_reset(self, call: Callable[[], object]) -> None:
-        """Schedule a call for a reset of the connection before its next request: the reply was not read."""
-        self._on_reset = call
+    def watch_delivery(self, undelivered: Callable[[], object]) -> None:
+        """Watch the reply that is about to be written; see `Delivery`."""
+        if not self._observed:
+            self._observed = True
+            observe_end(self.transport, self._end_observed)
+        self._delivery = Delivery(self, undelivered)
+
+    def loseConnection(self) -> None:
+        """Close the connection. After a watched reply only writing ends, until the client ends the connection."""
+        delivery = self._delivery
+        if delivery is None or not delivery.pending or self.persistent:
+            super().loseConnection()  # type: ignore[no-untyped-call]
+        elif not delivery.closing:
+            self.setTimeout(None)  # type: ignore[no-untyped-call]
+            self.stop_producing()
+            delivery.close()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the first ones of a request start its timer."""
-        if self.rejected:
+        if self.rejected or (self._delivery is not None and self._delivery.closing):
             return
+        self._cancel_first_byte()
+        self._has_begun = True
         if self._timer is None and not self.busy:
             self._timer = self.call_later(REQUEST_TIMEOUT, self.reject, TOO_SLOW)
         super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def header_line_received(self, line: bytes) -> bool:
-        """Count the header; reject the request when the header exceeds the maximum."""
+        """Count and check the header; reject the request when the header exceeds the maximum or is malformed."""
         self._header_size += len(line) + 2
+        self._syntax = self._syntax or HeaderSyntax()
         if self._header_size > MAX_HEADER:
             self.reject(TOO_LONG_HEADER)
+        elif (error := self._syntax.error(line)) is not None:
+            self.reject(Problem("malformed", error))
         return not self.rejected
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -130,10 +174,15 @@ class BoundedChannel(ObservableHTTPChannel):
             return False
         self._stop_timer()
         self._has_received = True
+        self._has_begun = False
+        self.site.used(self)
         if self.site.stopping:
             self.close_after(self.current_request)
-        self._on_reset = None
+        if self._delivery is not None:
+            self._delivery.succeeded()
+            self._delivery = None
         self._header_size = 0
+        self._syntax = None
         return True
 
     def malformed_received(self) -> None:
@@ -143,9 +192,10 @@ class BoundedChannel(ObservableHTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Report a reset, and remove the connection from the site's."""
         self._stop_timer()
-        self.site.channels.discard(self)
-        if self._on_reset is not None and not reason.check(ConnectionDone):
-            self._on_reset()
+        self._cancel_first_byte()
+        self.site.channels.pop(self, None)
+        if self._delivery is not None:
+            self._delivery.lost(not reason.check(ConnectionDone))
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def reject(self, problem: Problem) -> None:
@@ -171,10 +221,24 @@ class BoundedChannel(ObservableHTTPChannel):
         if hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
 
+    def _end_observed(self, reset: bool, unread: int) -> None:
+        if self._delivery is not None:
+            self._delivery.ended(reset, unread)
+
+    def _cancel_first_byte(self) -> None:
+        if self._first_byte is not None and self._first_byte.active():
+            self._first_byte.cancel()
+
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+def max_connections() -> int:
+    """Return the maximum of connections for the number of files that this process may open."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, files - RESERVED_FILES))
 
 
 class _ClosedProtocol(Protocol):
@@ -187,7 +251,7 @@ class _ClosedProtocol(Protocol):
 class BoundedSite(Site):
     """A site over `BoundedChannel` with a maximum of connections and no access log: addresses may hold secrets.
 
-    :ivar channels: the open connections.
+    :ivar channels: the open connections, in the order of their last request.
     :ivar stopping: True if each connection closes after its current request.
     """
 
@@ -197,7 +261,8 @@ class BoundedSite(Site):
         super().__init__(  # type: ignore[no-untyped-call]
             root, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
         )
-        self.channels: set[BoundedChannel] = set()
+        self.channels: dict[BoundedChannel, None] = {}
+        self.max_connections = max_connections()
         self.stopping = False
         self.noisy = False
 
@@ -208,12 +273,25 @@ class BoundedSite(Site):
             channel.end()
 
     def buildProtocol(self, addr: "IAddress | None") -> Any:
-        """Return a channel for a new connection, or a protocol that closes it if there are too many."""
-        if len(self.channels) >= MAX_CONNECTIONS:
-            return _ClosedProtocol()
+        """Return a channel for a new connection; the oldest idle one makes room if there are too many.
+
+        Without an idle one, return a protocol that closes the new one.
+        """
+        if len(self.channels) >= self.max_connections:
+            oldest = next((each for each in self.channels if each.idle), None)
+            if oldest is None:
+                return _ClosedProtocol()
+            del self.channels[oldest]
+            oldest.transport.abortConnection()
         channel: Any = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-        self.channels.add(channel)
+        self.channels[channel] = None
         return channel
+
+    def used(self, channel: BoundedChannel) -> None:
+        """Take note of a request: the connection is the newest one."""
+        if channel in self.channels:
+            del self.channels[channel]
+            self.channels[channel] = None
 
     def log(self, request: Any) -> None:
         """Write no access log: each resource logs its own requests."""
