@@ -8,6 +8,7 @@ import pytest
 from tests.web.interface import Interface, header
 from warmside.bosh import errors
 from warmside.sessions.errors import OneTimeRefused, RevocationStatus, StoreError, TooManyFailures, UnsafeHost
+from warmside.web.problems import PROBLEMS, Problem
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,11 @@ REJECTED = errors.Refused("x", "not-authorized")
         (at_binding(errors.Unreachable("refused")), 503, "unreachable", "refused"),
         (at_binding(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
         (at_binding(errors.InvalidResponse("HTTP 404")), 502, "login-failed", "HTTP 404"),
+        (at_binding(errors.Terminated("x", "remote-stream-error")), 503, "unreachable", "restarting"),
+        (at_binding(errors.Terminated("x", "item-not-found")), 503, "unreachable", "restarting"),
+        (at_binding(errors.StreamFailed("x", "system-shutdown")), 503, "unreachable", "system-shutdown"),
+        (at_binding(errors.Terminated("x", "internal-server-error")), 502, "login-failed", "internal-server-error"),
+        (at_binding(errors.StreamFailed("x", "invalid-xml")), 502, "login-failed", "prebind"),
         (at_binding(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
         (at_binding(errors.WrongJID("another account")), 502, "login-failed", "another account"),
         (UnsafeHost("example.org"), 503, "unsafe-host", "auth_use_cache: false"),
@@ -93,7 +99,7 @@ def test_each_failure_has_its_status_and_description(
     problem = json.loads(response.body)
     assert (response.code, problem["status"], problem["type"]) == (status, status, f"urn:warmside:{name}")
     assert hint in problem["detail"] and "geheim" not in response.body
-    assert bool(header(response, "Retry-After")) == (status == 503)
+    assert bool(header(response, "Retry-After")) == (status in (503, 504))
     if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
         assert problem["step"] == "resource binding"
 
@@ -111,3 +117,8 @@ def test_too_many_failures_get_429(interface: Interface) -> None:
     response = interface.warm()
     assert response.code == 429 and header(response, "Retry-After") == "42"
     assert json.loads(response.body)["type"] == "urn:warmside:too-many-failures"
+
+
+def test_every_problem_that_may_pass_says_when_to_retry() -> None:
+    for name, status in PROBLEMS.items():
+        assert ("Retry-After" in Problem(name, "").headers) == (status in (503, 504)), name

@@ -62,7 +62,7 @@ class AdminAuthenticator:
                 headers={"WWW-Authenticate": CHALLENGE},
             ) from None
         except Overloaded:
-            raise Problem("busy", "too many passwords wait to be checked", headers={"Retry-After": "2"}) from None
+            raise Problem("busy", "too many passwords wait to be checked") from None
         call.admin = cast(Admin, admin).name
         return call.admin
 
