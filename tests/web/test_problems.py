@@ -82,7 +82,7 @@ REJECTED = errors.Refused("x", "not-authorized")
         (at_binding(errors.Terminated("x", "remote-stream-error")), 503, "unreachable", "restarting"),
         (at_binding(errors.Terminated("x", "item-not-found")), 503, "unreachable", "restarting"),
         (at_binding(errors.StreamFailed("x", "system-shutdown")), 503, "unreachable", "system-shutdown"),
-        (at_binding(errors.Terminated("x", "internal-server-error")), 502, "login-failed", "internal-server-error"),
+        (at_binding(errors.Terminated("x", "internal-server-error")), 503, "unreachable", "restarting"),
         (at_binding(errors.StreamFailed("x", "invalid-xml")), 502, "login-failed", "prebind"),
         (at_binding(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
         (at_binding(errors.WrongJID("another account")), 502, "login-failed", "another account"),
@@ -102,6 +102,14 @@ def test_each_failure_has_its_status_and_description(
     assert bool(header(response, "Retry-After")) == (status in (503, 504))
     if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
         assert problem["step"] == "resource binding"
+
+
+def test_an_unknown_host_is_named_as_a_cause(interface: Interface) -> None:
+    failure = errors.Terminated("x", "internal-server-error")
+    failure.step = "session creation"
+    interface.warmer.outcome = failure
+    response = interface.warm()
+    assert response.code == 502 and "does not serve this host" in response.body
 
 
 def test_a_pause_that_is_too_long_names_the_field_and_the_limit(interface: Interface) -> None:

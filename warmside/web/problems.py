@@ -121,6 +121,9 @@ RESTARTING = frozenset(
 ``item-not-found`` means that it lost the session of the login."""
 
 
+INTERNAL_ERROR = "internal-server-error"
+
+
 def problem_for(error: Exception) -> Problem | None:
     """Return the problem for a failure of `warmside.sessions`; ``None`` for any other exception."""
     match error:
@@ -158,11 +161,19 @@ def _bosh_problem(error: BoshError) -> Problem:
             return Problem("unreachable", detail, step=step)
         case TimedOut():
             return Problem("timeout", detail, step=step)
-        case Terminated() | StreamFailed() if error.condition in RESTARTING:
+        case Terminated() | StreamFailed() if error.condition in RESTARTING or _is_interrupted(error):
             cause = "ejabberd is stopping, restarting or overloaded: retry later"
             return Problem("unreachable", f"{detail}; {cause}", step=step)
+        case Terminated() if error.condition == INTERNAL_ERROR:
+            cause = "ejabberd does not serve this host, or it has given up BOSH and must be restarted"
+            return Problem("login-failed", f"{detail}; {cause}", step=step)
         case StreamFailed() if error.condition == "invalid-xml":
             cause = "the usual cause is prebind: true at mod_bosh, which allows anonymous logins only: remove it"
             return Problem("login-failed", f"{detail}; {cause}", step=step)
     return Problem("login-failed", detail, step=step)
 
+
+
+def _is_interrupted(error: Terminated | StreamFailed) -> bool:
+    """Return True for ejabberd's condition for an unknown host, if it comes once the host is known to be served."""
+    return error.condition == INTERNAL_ERROR and error.step != "session creation"
