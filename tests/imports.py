@@ -25,7 +25,7 @@ LAYERS = (
     ("store",),
     ("bosh",),
     ("config",),
-    ("compat", "findings", "jids", "otp", "samples"),
+    ("compat", "findings", "jids", "otp", "samples", "tls"),
     ("warmside",),
 )
 ORDER = {unit: number for number, layer in enumerate(LAYERS) for unit in layer}

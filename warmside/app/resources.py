@@ -164,7 +164,7 @@ def open_authority(
     if settings.program is not None:
         return StaleIsUserCache(ProgramAuthority(reactor, settings.program, settings.program_copies))
     if settings.url is not None:
-        return StaleIsUserCache(WebAppAuthority(reactor, settings.url, secret))
+        return StaleIsUserCache(WebAppAuthority(reactor, settings.url, secret, ca_file=settings.ca_file))
     if maker is not None:
         with config_errors_for(config, "extauth.authority", settings.authority):
             return StaleIsUserCache(AuthorityAdapter(make_authority(maker, reactor)))

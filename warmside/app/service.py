@@ -69,6 +69,7 @@ class WarmsideService:
     _admins: "ReloadingFile[dict[str, bytes]] | None" = None
     _secret: "ReloadingFile[str] | None" = None
     _maker: resources.AuthorityMaker | None
+    _plain_store: PasswordStore
     _store: PasswordStore
     _counters: FailureCounters
     _users: KnownUsers
@@ -167,6 +168,7 @@ class WarmsideService:
             self._resources.push_async_callback(store.close)
             self._counters = SQLiteFailureCounters(self.paths.store)
             self._resources.callback(self._counters.close)
+        self._plain_store = store
         self._store = MeteredStore(store, self.metrics.password)
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
@@ -204,7 +206,10 @@ class WarmsideService:
 
     def _make_site(self, throttle: Throttle) -> BoundedSite:
         config = self.config
-        checks = {"store": lambda: check_store(self._store), "connection_manager": self._check_managers}
+        checks = {
+            "store": lambda: check_store(self._plain_store, self._users),
+            "connection_manager": self._check_managers,
+        }
         root = resource_tree(
             Access(self._make_authenticator(throttle), config.allows),
             self._warmer,

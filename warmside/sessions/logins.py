@@ -22,7 +22,6 @@ from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
 
-
 MAX_HOSTS = 1000
 """Hosts that are remembered as served by ejabberd; the least recently used one is dropped."""
 

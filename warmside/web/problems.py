@@ -173,7 +173,6 @@ def _bosh_problem(error: BoshError) -> Problem:
     return Problem("login-failed", detail, step=step)
 
 
-
 def _is_interrupted(error: Terminated | StreamFailed) -> bool:
     """Return True for ejabberd's condition for an unknown host, if it comes once the host is known to be served."""
     return error.condition == INTERNAL_ERROR and error.step != "session creation"

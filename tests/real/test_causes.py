@@ -1,0 +1,93 @@
+"""A wrong ``bosh.url`` or ``mod_bosh``: /warm names the cause, and /ready is not ok. With a real ejabberd."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from private_ejabberd import free_port
+
+from tests.real.parts import Server, Site, until
+from tests.real.processes import Folder, Program
+from tests.real.test_settings import certificate
+
+
+class Ports(NamedTuple):
+    """Ports of 127.0.0.1: BOSH, the same with TLS, XMPP over TCP, and an HTTP server that redirects and rejects."""
+
+    bosh: int
+    tls: int
+    xmpp: int
+    web: int
+
+
+class OtherServer(http.server.BaseHTTPRequestHandler):
+    """Responds with the status in the path."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(int(self.path[1:]))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    """Run an ejabberd with all kinds of listeners, and another HTTP server."""
+    folder = tmp_path_factory.mktemp("causes")
+    _, both = certificate(folder)
+    tls, xmpp = free_port(), free_port()
+    listeners = (
+        f'  - port: {tls}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
+        "    request_handlers:\n      /bosh: mod_bosh\n"
+        f'  - port: {xmpp}\n    ip: "127.0.0.1"\n    module: ejabberd_c2s\n'
+    )
+    certfiles = ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n')
+    server = Server(folder, certfiles, listeners=listeners).start()
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OtherServer)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield Ports(server.bosh, tls, xmpp, web.server_port)
+    web.shutdown()
+    web.server_close()
+    server.stop()
+
+
+CASES = [
+    ("http://127.0.0.1:{bosh}/nothing", 502, "HTTP 404", "not-bosh"),
+    ("http://127.0.0.1:{web}/301", 502, "HTTP 301", "not-bosh"),
+    ("http://127.0.0.1:{web}/401", 502, "HTTP 401", "not-bosh"),
+    ("http://127.0.0.1:{web}/200", 502, "not BOSH", "not-bosh"),
+    ("http://127.0.0.1:{own}/bosh", 502, "HTTP 404", "not-bosh"),
+    ("http://127.0.0.1:{xmpp}/bosh", 503, "XMPP over TCP", "unreachable"),
+    ("https://localhost:{bosh}/bosh", 503, "does not speak TLS", "unreachable"),
+    ("https://localhost:{xmpp}/bosh", 503, "does not speak TLS", "unreachable"),
+    ("https://localhost:{tls}/bosh", 503, "bosh.ca_file", "unreachable"),
+    ("https://127.0.0.1:{tls}/bosh", 503, "another name", "unreachable"),
+    ("http://127.0.0.1:{tls}/bosh", 503, "https", "unreachable"),
+]
+
+
+@pytest.mark.parametrize(("url", "status", "cause", "state"), CASES)
+def test_a_wrong_url_is_named_and_not_ready(
+    ports: Ports, tmp_path: Path, url: str, status: int, cause: str, state: str
+) -> None:
+    folder = Folder(tmp_path)
+    url = url.format(**ports._asdict(), own=folder.port)
+    trusted = f'\nca_file = "{certificate(tmp_path)[0]}"' if "127.0.0.1" in url and url.startswith("https:") else ""
+    folder.write(f'[bosh]\nurl = "{url}"{trusted}\n')
+    program, site = Program(folder), Site(folder.port)
+    try:
+        until(site.serves)
+        reply = site.warm(jid="juliet@example.org")
+        assert reply.status == status and cause in reply.json()["detail"], reply.body
+        ready = site.request("GET", "/ready")
+        assert ready.status == 503 and json.loads(ready.body)["connection_manager"] == state, ready.body
+        assert url in program.log()
+    finally:
+        program.end()
