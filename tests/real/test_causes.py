@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.parts import Server, Site, until
-from tests.real.processes import Folder, Program
+from tests.real.processes import NO, YES, Folder, Program
 from tests.real.test_settings import certificate
 
 
@@ -89,5 +90,64 @@ def test_a_wrong_url_is_named_and_not_ready(
         ready = site.request("GET", "/ready")
         assert ready.status == 503 and json.loads(ready.body)["connection_manager"] == state, ready.body
         assert url in program.log()
+    finally:
+        program.end()
+
+
+def test_prebind_of_mod_bosh_is_named(tmp_path: Path) -> None:
+    server = Server(tmp_path, ("mod_bosh: {}", "mod_bosh: {prebind: true}")).start()
+    try:
+        reply = server.warm(jid="juliet@example.org")
+        assert reply.status == 502 and "prebind: true" in reply.json()["detail"], reply.body
+    finally:
+        server.stop()
+
+
+class Application(http.server.BaseHTTPRequestHandler):
+    """Accepts every password."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"result": true}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Run a web application with TLS; return its port and its self-signed certificate."""
+    cert, both = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Application)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port, cert
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "trusted", "cause"),
+    [
+        ("https", "localhost", True, None),
+        ("https", "localhost", False, "set extauth.ca_file to a PEM file"),
+        ("https", "127.0.0.1", True, "the certificate is for another name than the one in extauth.url"),
+    ],
+)
+def test_a_web_application_with_its_own_certificate(
+    application: tuple[int, Path], folder: Folder, scheme: str, host: str, trusted: bool, cause: str | None
+) -> None:
+    port, cert = application
+    ca_file = f'ca_file = "{cert}"\n' if trusted else ""
+    folder.write(f'[extauth]\nurl = "{scheme}://{host}:{port}/"\n{ca_file}')
+    program = Program(folder)
+    try:
+        assert program.ask(b"auth:juliet:example.org:own") == (NO if cause else YES)
+        assert cause is None or cause in program.log()
     finally:
         program.end()

@@ -137,3 +137,24 @@ def test_any_body_is_read_or_rejected(content_type: str, body: bytes) -> None:
         read_warm_request(read_fields(content_type, body))
     except (FieldError, BodyError, TooManyFields):
         pass
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    for content_type, body in ((JSON, b'{"jid": "a@b"}'), (FORM, b"jid=a%40b")):
+        assert read_fields(content_type, b"\xef\xbb\xbf" + body) == {"jid": "a@b"}
+
+
+@pytest.mark.parametrize("name", ["jid", "password", "wait", "lang"])
+def test_null_is_named_and_never_read_as_absent(name: str) -> None:
+    with pytest.raises(FieldError, match=f"{name}: is null: leave the field out"):
+        read_warm_request(read_fields(JSON, json.dumps({"jid": "a@b"} | {name: None}).encode()))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP"])
+def test_a_content_encoding_is_named(encoding: str) -> None:
+    with pytest.raises(UnsupportedType, match="Content-Encoding"):
+        read_fields(JSON, b'{"jid": "a@b"}', encoding)
+
+
+def test_identity_is_no_content_encoding() -> None:
+    assert read_fields(JSON, b'{"jid": "a@b"}', "Identity") == {"jid": "a@b"}

@@ -8,6 +8,7 @@ import pytest
 from tests.web.interface import Interface, header
 from warmside.bosh import errors
 from warmside.sessions.errors import OneTimeRefused, RevocationStatus, StoreError, TooManyFailures, UnsafeHost
+from warmside.web.body import FORM
 from warmside.web.problems import PROBLEMS, Problem
 
 
@@ -46,6 +47,12 @@ def test_an_invalid_request_is_rejected_with_a_description(
         problem = json.loads(response.body)
         assert (problem["status"], problem.get("field")) == (status, field)
         assert problem["type"].startswith("urn:warmside:")
+
+
+def test_a_compressed_body_gets_415(interface: Interface) -> None:
+    response = interface.warm(data=b"jid=a%40b", headers={"Content-Type": FORM, "Content-Encoding": "gzip"})
+    assert response.code == 415 and header(response, "Accept-Encoding") == "identity"
+    assert "Content-Encoding" in json.loads(response.body)["detail"] and not interface.warmer.requests
 
 
 def test_a_post_with_a_query_string_is_rejected(interface: Interface) -> None:

@@ -29,8 +29,7 @@ def load(path: Path) -> Config:
     :raises ConfigError: it can't be read, or a key or value in it is invalid.
     """
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # a byte order mark is skipped
     except OSError as error:
         raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
