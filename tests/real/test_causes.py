@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from private_ejabberd import free_port
 
-from tests.real.parts import Server, Site, until
+from tests.real.parts import Server, Site, basic, exchanged, until
 from tests.real.processes import NO, YES, Folder, Program
 from tests.real.test_settings import certificate
 
@@ -95,10 +95,22 @@ def test_a_wrong_url_is_named_and_not_ready(
 
 
 def test_prebind_of_mod_bosh_is_named(tmp_path: Path) -> None:
-    server = Server(tmp_path, ("mod_bosh: {}", "mod_bosh: {prebind: true}")).start()
+    server = Server(tmp_path, ("mod_bosh: {}", "mod_bosh: {prebind: true}"))
+    server.toml.write_text(
+        exchanged(
+            server.toml.read_text(),
+            ("[admins]\n", '[admins]\naccounts = ["boss@example.org"]\n'),
+            ("# timeout = 10 ", "timeout = 2 # "),
+        )
+    )
+    server.start()
     try:
         reply = server.warm(jid="juliet@example.org")
         assert reply.status == 502 and "prebind: true" in reply.json()["detail"], reply.body
+        # A login with an account's own password sends it only once the server has offered its mechanisms.
+        headers = {"Authorization": basic("boss@example.org", "own"), "Accept": "application/json"}
+        reply = server.request("POST", "/warm", b"", headers)
+        assert reply.status == 504 and "prebind: true" in reply.json()["detail"], reply.body
     finally:
         server.stop()
 
