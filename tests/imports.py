@@ -25,7 +25,7 @@ LAYERS = (
     ("store",),
     ("bosh",),
     ("config",),
-    ("compat", "findings", "jids", "otp", "samples", "startup", "turns"),
+    ("compat", "findings", "jids", "otp", "samples", "startup", "tls", "turns"),
     ("warmside",),
 )
 ORDER = {unit: number for number, layer in enumerate(LAYERS) for unit in layer}

@@ -99,7 +99,7 @@ class Services(ServiceCase):
     async def test_verdicts_on_hosts_are_dropped_at_the_start_and_at_reload(self) -> None:
         made = await self.serving()
         self.record(made, HostState.CACHING)
-        self.assertEqual(json.loads((await self.get(made, "/ready")).text)["hosts"], "unsafe: example.org")
+        self.assertEqual(json.loads((await self.get(made, "/ready")).text)["hosts"], "unsafe example.org")
         await self.serving()
         self.assertEqual(made._verdicts.unsafe(), [])
         self.record(made, HostState.CACHING)

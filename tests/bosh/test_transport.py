@@ -139,7 +139,35 @@ def test_a_response_that_is_not_http_is_not_retried(peer: Peer) -> None:
     peer.send(b"SSH-2.0-OpenSSH_9.2\r\n")
     peer.lose()
     error = failure_of(posted)
-    assert isinstance(error, InvalidResponse) and str(error) == "the response is not HTTP"
+    assert isinstance(error, InvalidResponse) and str(error).startswith("the response is not HTTP: bosh.url ")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (200, b"<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' condition='item-not-found'/>", None),
+        (404, b"<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' condition='item-not-found'/>", None),
+        (200, b"<html/>", InvalidResponse),
+        (200, b"", InvalidResponse),
+        (301, b"", InvalidResponse),
+        (400, b"", InvalidResponse),
+        (401, b"", InvalidResponse),
+        (404, b"<h1>Not Found</h1>", InvalidResponse),
+        (502, b"", Unreachable),
+    ],
+)
+def test_only_the_response_of_a_connection_manager_passes_the_check(
+    peer: Peer, status: int, body: bytes, error: type[BoshError] | None
+) -> None:
+    checked = Deferred.fromCoroutine(peer.manager.check())
+    assert b" sid='warmside-ready'" in peer.transports[0].value()
+    peer.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+    if error is None:
+        assert now(checked) is None
+    else:
+        with pytest.raises(error):
+            now(checked)
+    assert peer.manager.in_use == 0
 
 
 def test_a_manager_that_refuses_connections_is_unreachable(peer: Peer) -> None:

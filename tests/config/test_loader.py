@@ -91,6 +91,7 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[host."example.org"]\nspeed = 1\n', "host.example.org.speed", "unknown key"),
         ("insecure = 1\n" + ADMINS, "insecure = 1", "true or false"),
         (ADMINS + '[extauth]\nprogram = "/bin/x"\n', 'extauth.program = "/bin/x"', "not an executable file"),
+        (ADMINS + '[extauth]\nca_file = "/x"\n', "extauth.ca_file", "can't be read"),
         (ADMINS + '[extauth]\nprogram = "cat"\n', "extauth.program", "absolute path"),
         (ADMINS + "[extauth]\nprogram = '/bin/cat \"x'\n", "extauth.program", "not a command line"),
         (ADMINS + "[extauth]\nprogram_copies = 0\n", "extauth.program_copies = 0", "from 1 to 100"),
@@ -203,3 +204,42 @@ def test_a_trusted_proxy_that_is_written_as_ipv6_may_be_an_ipv4_network(text: st
 
 def test_ipv4_loopback_that_is_written_as_ipv6_is_loopback() -> None:
     assert is_loopback("::ffff:127.0.0.1") and not is_loopback("::ffff:192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("start", "fault"),
+    [
+        (b"#!/bin/sh\n", None),
+        (b"#! /usr/bin/env python3\nprint()\n", None),
+        (b"\x7fELF\x02", None),
+        (b"#!/bin/sh\r\n", "its #! line ends with CR LF"),
+        (b"#!/usr/bin/env python3\r\nprint()\r\n", "its #! line ends with CR LF"),
+        (b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+        (b"#!/nowhere/python3\n", "'/nowhere/python3', which is not an executable file"),
+        (b"import sys\n", "it has no #! line"),
+        (b"", "it has no #! line"),
+    ],
+)
+def test_a_program_that_the_kernel_can_not_run_is_named(tmp_path: Path, start: bytes, fault: str | None) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(start)
+    script.chmod(0o755)
+    text = ADMINS + f'[extauth]\nprogram = "{script}"\n'
+    if fault is None:
+        assert read(tmp_path, text).extauth.program == (str(script),)
+        return
+    with pytest.raises(ConfigError) as wrong:
+        read(tmp_path, text)
+    assert f"{script} can't be run: " in str(wrong.value) and fault in str(wrong.value)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    assert read(tmp_path, "\ufeff" + ADMINS) == read(tmp_path, ADMINS)
+
+
+def test_an_authority_for_the_web_application_needs_an_https_url(tmp_path: Path) -> None:
+    own, _ = certificate(tmp_path)
+    https = f'[extauth]\nurl = "https://example.org/x"\nca_file = "{own}"\n'
+    assert read(tmp_path, ADMINS + https).extauth.ca_file == own
+    with pytest.raises(ConfigError, match="which is not set: set url or remove ca_file"):
+        read(tmp_path, ADMINS + https.replace("https://example.org", "http://127.0.0.1"))

@@ -187,8 +187,25 @@ class EndTest(ProgramTest):
                 )
             )
             self.assertRaises(AuthorityUnavailable, broken.answer, request("auth", b"right"))
-        ends = [line for line in logged if "a process of false exited with status 1" in line]
-        self.assertLess(len(ends), 12)
+        ends = [line for line in logged if "a process of /bin/false exited with status 1; restarting" in line]
+        self.assertTrue(0 < len(ends) < 12, len(ends))
+
+    async def test_the_log_names_the_script_and_the_reason_why_it_can_not_run(self) -> None:
+        folder = temporary_folder(self)
+        crlf, missing = folder / "crlf.py", folder / "missing.py"
+        crlf.write_bytes(b"#!/usr/bin/python3\r\nprint()\r\n")
+        crlf.chmod(0o755)
+        interpreted = f" {missing} exited with status 2 ({missing} does not exist); restarting"
+        for command, expected in (
+            ((sys.executable, "-S", str(missing), "--password=geheim"), interpreted),
+            ((str(crlf),), "(its #! line ends with CR LF: "),
+        ):
+            with logging() as logged:
+                self.make(1, *command)
+                await until(lambda logged=logged: any("restarting" in line for line in logged))  # type: ignore[misc]
+            self.assertIn(f"a process of {command[0]} ", logged[0])
+            self.assertIn(expected, logged[0])
+            self.assertNotIn("geheim", logged[0])
 
     async def test_requests_wait_for_a_program_that_can_not_be_started_yet(self) -> None:
         def spawn(*arguments: Any, **options: Any) -> None:

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,30 @@ def test_a_tcp_port_answers_only_auth_and_isuser(tmp_path: Path) -> None:
 def test_a_login_with_a_wrong_password_is_rejected_through_a_relay(daemon: Daemon) -> None:
     with pytest.raises(Refused, match="not-authorized"):
         BoshClient(daemon.server.bosh).log_in("juliet", "wrong")
+
+
+def test_every_failure_during_a_restart_of_ejabberd_is_503_with_a_time_to_retry(daemon: Daemon) -> None:
+    server, replies, stopped = daemon.server, [], threading.Event()
+    until(lambda: server.warm(jid="load@example.org").status == 200)
+
+    def load(number: int) -> None:
+        fields = {"fetch": "roster"} if number % 2 else {}
+        while not stopped.is_set():
+            replies.append(server.warm(jid=f"load{number}@example.org", **fields))
+
+    with ThreadPoolExecutor(6) as pool:
+        running = [pool.submit(load, number) for number in range(6)]
+        try:
+            for _ in range(3):
+                seen = len(replies)
+                until(lambda seen=seen: any(reply.status == 200 for reply in replies[seen:]))  # type: ignore[misc]
+                server.ejabberd.stop()
+                server.ejabberd.start(environ=server.environ)
+        finally:
+            stopped.set()
+        for each in running:
+            each.result()
+    failed = [reply for reply in replies if reply.status != 200]
+    assert len(failed) > 10
+    assert [reply.body for reply in failed if reply.status not in (503, 504)] == []
+    assert all(int(reply.headers["Retry-After"]) > 0 for reply in failed)

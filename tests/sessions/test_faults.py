@@ -45,6 +45,16 @@ class TestFaults(Warming):
         self.assertEqual(self.fake.seen.count("create"), 2)
 
     @run
+    async def test_host_that_was_served_before_is_unreachable_while_the_server_stops(self) -> None:
+        stopping = body(attributes="type='terminate' condition='internal-server-error'")
+        self.fake.fault = every("create", stopping)
+        await self.failure(errors.Terminated, "session creation")
+        self.fake.fault = lambda kind, count: None
+        await self.probed()
+        self.fake.fault = every("create", stopping)
+        await self.failure(errors.Unreachable, "session creation")
+
+    @run
     async def test_manager_that_always_loses_the_connection_is_unreachable(self) -> None:
         for kind in ("create", "restart", "bind"):
             await self.probed()

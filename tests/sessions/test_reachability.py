@@ -15,6 +15,7 @@ class FakeManager:
     """Answers a check when the test does."""
 
     def __init__(self) -> None:
+        self.url = "http://127.0.0.1:5282/bosh"
         self.result: Deferred[None] = Deferred()
 
     async def check(self) -> None:
@@ -35,12 +36,15 @@ def test_managers_that_respond_are_ok() -> None:
     assert now(result) == "ok"
 
 
-@pytest.mark.parametrize("error", [Unreachable("connection refused"), InvalidResponse("HTTP 404")])
-def test_a_manager_that_fails_is_unreachable(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(Unreachable("connection refused"), "unreachable"), (InvalidResponse("HTTP 404"), "not-bosh")],
+)
+def test_a_fault_has_a_word_a_url_and_a_cause(error: Exception, state: str) -> None:
     failed, sound = FakeManager(), FakeManager()
     failed.result.errback(error)
     sound.result.callback(None)
-    assert now(check(Clock(), sound, failed)) == "unreachable"
+    assert now(check(Clock(), sound, failed)) == f"{state}: http://127.0.0.1:5282/bosh: {error}"
 
 
 def test_managers_that_do_not_respond_are_unreachable_after_one_time_limit() -> None:
@@ -49,7 +53,7 @@ def test_managers_that_do_not_respond_are_unreachable_after_one_time_limit() -> 
     clock.advance(CHECK_TIMEOUT - 0.1)
     assert not result.called
     clock.advance(0.1)
-    assert now(result) == "unreachable" and not clock.getDelayedCalls()
+    assert now(result).startswith("unreachable: ") and not clock.getDelayedCalls()
 
 
 def test_no_manager_is_ok() -> None:

@@ -41,6 +41,8 @@ def test_too_many_waiting_passwords_get_503(interface: Interface) -> None:
         {"Origin": "http://127.0.0.1"},
         {"Origin": "http://127.0.0.1:x"},
         {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "none"},
     ],
 )
 def test_a_request_from_a_page_of_another_site_gets_403(interface: Interface, headers: dict[str, str]) -> None:
@@ -53,3 +55,16 @@ def test_a_request_from_a_page_of_another_site_gets_403(interface: Interface, he
 def test_a_request_from_a_page_of_this_site_is_accepted(interface: Interface) -> None:
     headers = {"Origin": "http://127.0.0.1:5281", "Sec-Fetch-Site": "same-origin"}
     assert interface.warm(headers=headers).code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://www.example.org", "null"])
+def test_a_page_of_this_site_is_accepted_behind_a_proxy_with_its_own_host(interface: Interface, origin: str) -> None:
+    assert interface.warm(headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"}).code == 200
+
+
+@pytest.mark.parametrize(("size", "named"), [(72, False), (73, True)])
+def test_a_password_that_bcrypt_would_truncate_is_named(interface: Interface, size: int, named: bool) -> None:
+    for name in ("web", "stranger"):
+        response = interface.warm(auth=(name, "x" * size))
+        assert response.code == 401
+        assert ("more than 72 bytes" in json.loads(response.body)["detail"]) == named

@@ -95,3 +95,19 @@ def test_bcrypt_runs_at_a_lower_priority(bcrypt_pool: Bcrypt) -> None:
     bcrypt_pool._executor.submit(lambda: priorities.append(os.getpriority(os.PRIO_PROCESS, 0))).result()
     # On Linux, 0 means the calling thread.
     assert priorities[0] > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "admins"
+    path.write_text(f"\ufeffweb:{HASH}\n")
+    path.chmod(0o600)
+    assert list(read_admins(path)) == ["web"]
+
+
+@pytest.mark.parametrize("name", ["web ", "web\u200b", "\ufeffweb", "w\0eb"])
+def test_a_name_with_an_invisible_character_is_rejected(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "admins"
+    path.write_text(f"first:{HASH}\n{name}:{HASH}\n")
+    path.chmod(0o600)
+    with pytest.raises(FileRefused, match="line 2: the name ends with space"):
+        read_admins(path)

@@ -141,3 +141,24 @@ def test_any_body_is_read_or_rejected(content_type: str, body: bytes) -> None:
 
 def test_an_ipv4_address_that_is_written_as_ipv6_is_an_ipv4_address() -> None:
     assert warm_request(address="::ffff:203.0.113.7").address == "203.0.113.7"
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    for content_type, body in ((JSON, b'{"jid": "a@b"}'), (FORM, b"jid=a%40b")):
+        assert read_fields(content_type, b"\xef\xbb\xbf" + body) == {"jid": "a@b"}
+
+
+@pytest.mark.parametrize("name", ["jid", "password", "wait", "lang"])
+def test_null_is_named_and_never_read_as_absent(name: str) -> None:
+    with pytest.raises(FieldError, match=f"{name}: is null: leave the field out"):
+        read_warm_request(read_fields(JSON, json.dumps({"jid": "a@b"} | {name: None}).encode()))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP"])
+def test_a_content_encoding_is_named(encoding: str) -> None:
+    with pytest.raises(UnsupportedType, match="Content-Encoding"):
+        read_fields(JSON, b'{"jid": "a@b"}', encoding)
+
+
+def test_identity_is_no_content_encoding() -> None:
+    assert read_fields(JSON, b'{"jid": "a@b"}', "Identity") == {"jid": "a@b"}

@@ -15,6 +15,8 @@ from warmside.sessions.errors import (
     TooManyFailures,
     UnsafeHost,
 )
+from warmside.web.body import FORM
+from warmside.web.problems import PROBLEMS, Problem
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,12 @@ def test_an_invalid_request_is_rejected_with_a_description(
         assert problem["type"].startswith("urn:warmside:")
 
 
+def test_a_compressed_body_gets_415(interface: Interface) -> None:
+    response = interface.warm(data=b"jid=a%40b", headers={"Content-Type": FORM, "Content-Encoding": "gzip"})
+    assert response.code == 415 and header(response, "Accept-Encoding") == "identity"
+    assert "Content-Encoding" in json.loads(response.body)["detail"] and not interface.warmer.requests
+
+
 def test_a_post_with_a_query_string_is_rejected(interface: Interface) -> None:
     response = interface.request("POST", "/warm?jid=a@b", headers={"Accept": "application/json"}, data={})
     assert response.code == 400 and "query string" in response.body
@@ -85,6 +93,11 @@ REJECTED = errors.Refused("x", "not-authorized")
         (at_binding(errors.Unreachable("refused")), 503, "unreachable", "refused"),
         (at_binding(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
         (at_binding(errors.InvalidResponse("HTTP 404")), 502, "login-failed", "HTTP 404"),
+        (at_binding(errors.Terminated("x", "remote-stream-error")), 503, "unreachable", "restarting"),
+        (at_binding(errors.Terminated("x", "item-not-found")), 503, "unreachable", "restarting"),
+        (at_binding(errors.StreamFailed("x", "system-shutdown")), 503, "unreachable", "system-shutdown"),
+        (at_binding(errors.Terminated("x", "internal-server-error")), 503, "unreachable", "restarting"),
+        (at_binding(errors.StreamFailed("x", "invalid-xml")), 502, "login-failed", "prebind"),
         (at_binding(errors.NotBound("x", "conflict")), 502, "login-failed", "conflict"),
         (at_binding(errors.WrongJID("another account")), 502, "login-failed", "another account"),
         (UnsafeHost("example.org", HostState.CACHING), 503, "unsafe-host", "auth_use_cache: false"),
@@ -101,9 +114,17 @@ def test_each_failure_has_its_status_and_description(
     problem = json.loads(response.body)
     assert (response.code, problem["status"], problem["type"]) == (status, status, f"urn:warmside:{name}")
     assert hint in problem["detail"] and "geheim" not in response.body
-    assert bool(header(response, "Retry-After")) == (status == 503)
+    assert bool(header(response, "Retry-After")) == (status in (503, 504))
     if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
         assert problem["step"] == "resource binding"
+
+
+def test_an_unknown_host_is_named_as_a_cause(interface: Interface) -> None:
+    failure = errors.Terminated("x", "internal-server-error")
+    failure.step = "session creation"
+    interface.warmer.outcome = failure
+    response = interface.warm()
+    assert response.code == 502 and "does not serve this host" in response.body
 
 
 def test_a_pause_that_is_too_long_names_the_field_and_the_limit(interface: Interface) -> None:
@@ -119,3 +140,8 @@ def test_too_many_failures_get_429(interface: Interface) -> None:
     response = interface.warm()
     assert response.code == 429 and header(response, "Retry-After") == "42"
     assert json.loads(response.body)["type"] == "urn:warmside:too-many-failures"
+
+
+def test_every_problem_that_may_pass_says_when_to_retry() -> None:
+    for name, status in PROBLEMS.items():
+        assert ("Retry-After" in Problem(name, "").headers) == (status in (503, 504)), name

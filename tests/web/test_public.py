@@ -23,6 +23,7 @@ def test_ready_has_the_state_of_each_part(interface: Interface) -> None:
     interface.parts["connection_manager"] = "unreachable"
     response = interface.request("GET", "/ready", auth=None)
     assert response.code == 503 and json.loads(response.body)["connection_manager"] == "unreachable"
+    assert int(header(response, "Retry-After") or 0) > 0
 
 
 def test_metrics_have_the_type_of_prometheus_text_format(interface: Interface) -> None:

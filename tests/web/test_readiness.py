@@ -1,11 +1,15 @@
 """The checks behind ``/ready``."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.support import logging, now
 from warmside.store.interface import StoreError
+from warmside.store.sqlite import SQLiteKnownUsers, SQLiteStore
 from warmside.web.readiness import MAX_AGE, MAX_NAMED_HOSTS, Readiness, check_hosts, check_store
 
 
@@ -82,18 +86,11 @@ def test_changes_are_logged(readiness: Readiness, clock: Clock, part: Part) -> N
     ]
 
 
-class FakeStore:
-    def __init__(self, error: Exception | None) -> None:
-        self._error = error
-
-    async def sweep(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-
-@pytest.mark.parametrize(("error", "state"), [(None, "ok"), (StoreError("disk full"), "broken")])
-def test_a_store_that_cannot_be_written_to_is_broken(error: Exception | None, state: str) -> None:
-    assert now(check_store(FakeStore(error))) == state  # type: ignore[arg-type]
+def test_a_cause_is_logged_and_not_shown(readiness: Readiness, part: Part) -> None:
+    part.state = "broken: /var/lib/warmside is full"
+    with logging() as logged:
+        assert now(readiness.check()) == {"part": "broken", "other": "ok"}
+    assert "/var/lib/warmside is full" in logged[0]
 
 
 class FakeVerdicts:
@@ -110,10 +107,59 @@ class FakeVerdicts:
     ("hosts", "state"),
     [
         ([], "ok"),
-        (["a.example", "b.example"], "unsafe: a.example, b.example"),
-        (["x"] * (MAX_NAMED_HOSTS + 2), "unsafe: " + ", ".join(["x"] * MAX_NAMED_HOSTS) + " and 2 more"),
+        (["a.example", "b.example"], "unsafe a.example, b.example"),
+        (["x"] * (MAX_NAMED_HOSTS + 2), "unsafe " + ", ".join(["x"] * MAX_NAMED_HOSTS) + " and 2 more"),
         (None, "unknown"),
     ],
 )
 def test_unsafe_hosts_are_named(hosts: list[str] | None, state: str) -> None:
     assert now(check_hosts(FakeVerdicts(hosts))) == state  # type: ignore[arg-type]
+
+
+class Files:
+    """A store and known users in files that may be full."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SQLiteStore(folder / "passwords.sqlite")
+        self.users = SQLiteKnownUsers(folder / "users.sqlite")
+
+    def fill(self, full: SQLiteStore | SQLiteKnownUsers) -> None:
+        """Let a file grow no more, as on a full disk."""
+        (pages,) = full._database.execute("PRAGMA page_count").fetchone()
+        full._database.execute(f"PRAGMA max_page_count = {pages}")
+
+    def check(self) -> str:
+        result: str = now(check_store(self.store, self.users))
+        return result
+
+    def rows(self) -> int:
+        """Return the number of rows in both files."""
+        counts = [
+            self.store._database.execute("SELECT count(*) FROM passwords").fetchone()[0],
+            self.users._database.execute("SELECT count(*) FROM users").fetchone()[0],
+        ]
+        return int(sum(counts))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    opened = Files(tmp_path)
+    yield opened
+    opened.users.close()
+    now(opened.store.close())
+
+
+def test_the_check_of_the_store_leaves_nothing_behind(files: Files) -> None:
+    assert files.check() == "ok" and files.rows() == 0
+
+
+@pytest.mark.parametrize("name", ["store", "users"])
+def test_a_full_file_is_broken(files: Files, name: str) -> None:
+    files.fill(getattr(files, name))
+    state = files.check()
+    assert state.startswith("broken: ") and "full" in state and files.rows() == 0
+
+
+def test_a_store_that_does_not_redeem_is_broken(files: Files) -> None:
+    files.store.redeem = lambda bare, password: False  # type: ignore[method-assign]
+    assert files.check().startswith("broken: ") and files.rows() == 0

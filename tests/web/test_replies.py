@@ -85,7 +85,7 @@ def test_the_forms_of_the_page_can_be_submitted(interface: Interface) -> None:
     forms = list(ET.fromstring(response.body).iter(f"{XHTML}form"))
     assert len(forms) == 2
     for form in forms:
-        assert (form.get("action"), form.get("method")) == ("/warm", "post")
+        assert (form.get("action"), form.get("method")) == ("warm", "post")
         inputs = [each for each in form.iter(f"{XHTML}input") if each.get("name")]
         fields = {each.get("name", ""): each.get("value", "x") for each in inputs} | {"jid": "juliet@example.org"}
         assert interface.warm("text/html", data=fields).code == 200

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
@@ -190,7 +191,7 @@ def open_authority(
     if settings.program is not None:
         return StaleIsUserCache(ProgramAuthority(reactor, settings.program, settings.program_copies))
     if settings.url is not None:
-        return StaleIsUserCache(WebAppAuthority(reactor, settings.url, secret))
+        return StaleIsUserCache(WebAppAuthority(reactor, settings.url, secret, ca_file=settings.ca_file))
     if maker is not None:
         with config_errors_for(config, "extauth.authority", settings.authority):
             return StaleIsUserCache(AuthorityAdapter(make_authority(maker, reactor)))
@@ -262,3 +263,10 @@ def _check_database(path: Path | None) -> None:
         start = file.read(len(SQLITE_MAGIC))
     if start not in (b"", SQLITE_MAGIC):
         raise StoreError(f"{path} is not a database: move it away")
+
+
+async def awaited(close: "Callable[[], Deferred[None] | None]") -> None:
+    """Call a function and await its result, if there is something to await."""
+    closing = close()
+    if closing is not None:
+        await closing

@@ -72,6 +72,7 @@ class WarmsideService:
     _admins: "ReloadingFile[dict[str, bytes]] | None" = None
     _secret: "ReloadingFile[str] | None" = None
     _maker: resources.AuthorityMaker | None
+    _plain_store: PasswordStore
     _store: PasswordStore
     _counters: FailureCounters
     _verdicts: VerdictStore
@@ -182,22 +183,22 @@ class WarmsideService:
             self.metrics = open_metrics(self.paths.metrics)
         self._resources.callback(self.metrics.close)
         with config_errors_for(self.config, "passwords.store", self.config.passwords.store):
-            store = SQLiteStore(self.paths.store)
-            self._resources.push_async_callback(store.close)
+            self._plain_store = SQLiteStore(self.paths.store)
+            self._resources.push_async_callback(self._plain_store.close)
             self._counters = SQLiteFailureCounters(self.paths.store)
             self._resources.callback(self._counters.close)
             self._verdicts = SQLiteVerdicts(self.paths.store)
             self._resources.callback(self._verdicts.close)
         self._accepted = resources.open_accepted(self.paths)
         self._resources.callback(self._accepted.close)
-        self._store = MeteredStore(store, self.metrics.password)
+        self._store = MeteredStore(self._plain_store, self.metrics.password)
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker
         following = resources.open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
-        self._resources.push_async_callback(_awaited, following.close)
+        self._resources.push_async_callback(resources.awaited, following.close)
         return OneTimeAuthority(self._store, following)
 
     async def _listen(self, key: str, listener: Listener, factory: Any) -> None:
@@ -228,7 +229,7 @@ class WarmsideService:
     def _make_site(self, throttle: Throttle) -> BoundedSite:
         config = self.config
         checks = {
-            "store": lambda: check_store(self._store),
+            "store": lambda: check_store(self._plain_store, self._users),
             "connection_manager": self._check_managers,
             "hosts": lambda: check_hosts(self._verdicts),
         }
@@ -272,7 +273,7 @@ class WarmsideService:
                 self._reactor, settings.url, connections, settings.ca_file, self.metrics.connections
             )
             self._managers[settings.url] = manager
-            self._resources.push_async_callback(_awaited, manager.close)
+            self._resources.push_async_callback(resources.awaited, manager.close)
         return manager
 
     def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
@@ -291,10 +292,3 @@ class WarmsideService:
             if not any(not each.rejected and (patient or not each.awaited) for each in self.site.channels):
                 return
             await deferLater(self._reactor, POLL_INTERVAL)
-
-
-async def _awaited(close: "Callable[[], Deferred[None] | None]") -> None:
-    """Call a function and await its result, if there is something to await."""
-    closing = close()
-    if closing is not None:
-        await closing

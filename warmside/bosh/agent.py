@@ -12,13 +12,13 @@ from hyperlink import EncodedURL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IConsumer
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import URI, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from warmside.compat.httpclient import post_prepared
+from warmside.tls import trust_policy
 
 CONNECT_TIMEOUT = 5.0
 """Seconds."""
@@ -88,7 +88,7 @@ class PreparedAgent:
         self._key = (uri.scheme, uri.host, uri.port)
         self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
         if uri.scheme == b"https":
-            self._endpoint = wrapClientTLS(_policy(ca_file).creatorForNetloc(uri.host, uri.port), self._endpoint)
+            self._endpoint = wrapClientTLS(trust_policy(ca_file).creatorForNetloc(uri.host, uri.port), self._endpoint)
         self._head = b"POST " + uri.originForm + b" HTTP/1.1\r\nHost: " + uri.netloc + b"\r\n"
 
     def request(
@@ -102,11 +102,3 @@ class PreparedAgent:
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
         lines.append(body)
         return post_prepared(self._pool, self._key, self._endpoint, b"".join(lines))
-
-
-def _policy(ca_file: Path | None) -> BrowserLikePolicyForHTTPS:
-    if ca_file is None:
-        return BrowserLikePolicyForHTTPS()
-    begin = b"-----BEGIN CERTIFICATE-----"
-    pems = [begin + rest for rest in ca_file.read_bytes().split(begin)[1:]]
-    return BrowserLikePolicyForHTTPS(trustRootFromCertificates([Certificate.loadPEM(pem) for pem in pems]))

@@ -82,6 +82,11 @@ class Login:
         return self.jid is not None and not self.session.outstanding and not self._pongs_due
 
     @property
+    def lacks_features(self) -> bool:
+        """True if the server has sent no stream features yet. A mod_bosh with ``prebind: true`` never does."""
+        return not self._offered
+
+    @property
     def authenticated(self) -> bool:
         """True if the server has accepted the credentials."""
         return self._authenticated

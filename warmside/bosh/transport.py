@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from OpenSSL.SSL import Error as TLSError
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -29,15 +28,25 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
-from warmside.bosh.body import MAX_SIZE
+from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.httpclient import abort_response, is_not_http
+from warmside.tls import connection_fault, first_error, tls_fault
 
 IDLE_TIMEOUT = 30
 """Seconds that an idle connection is kept."""
 MAX_WAITING = 256
 """Maximum logins that wait for connections; the next one is rejected."""
+
+NO_SESSION = encode({"rid": "1", "sid": "warmside-ready"})
+"""Request that every connection manager rejects with a ``<body/>`` (XEP-0124, 17.2: ``item-not-found``)."""
+
+CLOSED_HINTS = {
+    "http": "if this persists, bosh.url leads to a port with TLS (use https:) or XMPP over TCP (use ejabberd_http)",
+    "https": "if this persists, the port in bosh.url does not speak TLS (use http:)",
+}
+"""Further causes of a connection that was closed before the head of a response, by the scheme of ``bosh.url``."""
 
 LOST = (ConnectionClosed, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
 NOT_CONNECTED = (ConnectError, DNSLookupError)
@@ -116,18 +125,23 @@ class ConnectionManager:
             self._next()
 
     async def check(self) -> None:
-        """Check that the manager responds, without opening a session: send a body that is not XML.
+        """Check that the manager responds, without opening a session: send a request of a session that does not exist.
 
         Nothing is sent while all connections are in use.
 
+        :raises InvalidResponse: the response is not a connection manager's.
         :raises BoshError: the manager can't be reached, or responds with a server error.
         """
         if self._waiting or self.in_use >= self.connections:
             return
         async with self.reserve(1) as lease:
-            response = await lease.post(b"\n")
+            response = await lease.post(NO_SESSION)
         if response.status >= 500:
             raise Unreachable(f"the connection manager responded with HTTP {response.status}")
+        try:
+            decode(response.body)
+        except InvalidBody as error:
+            raise InvalidResponse(f"no connection manager, HTTP {response.status}: {error}") from None
 
     def post(self, body: bytes, headers: Headers) -> "Deferred[Response]":
         """Send one request.
@@ -145,7 +159,7 @@ class ConnectionManager:
             unbuffered=True,
             reactor=self._reactor,
         )
-        return requested.addCallback(_read).addErrback(_explain)
+        return requested.addCallback(_read).addErrback(_explain, self._url.scheme)
 
     def close(self) -> "Deferred[None]":
         """Close the idle connections."""
@@ -231,27 +245,24 @@ class _Reader(Protocol):
             abort_response(self.transport)
 
 
-def _explain(failure: Failure) -> Response:
-    """Raise the `BoshError` for a failure of treq or Twisted."""
+def _explain(failure: Failure, scheme: str) -> Response:
+    """Raise the `BoshError` for a failure of treq or Twisted.
+
+    :param scheme: ``http`` or ``https``.
+    """
+    error = first_error(failure)
     if failure.check(*NOT_CONNECTED):
-        raise Unreachable(f"can't connect to the connection manager: {_reason(failure)}") from None
+        raise Unreachable(f"can't connect to the connection manager: {connection_fault(error)}") from None
     if failure.check(*LOST):
-        if isinstance(_innermost(failure), TLSError):
-            raise Unreachable("TLS failed: certificate verification failed; check bosh.ca_file") from None
-        if is_not_http(_innermost(failure)):
-            raise InvalidResponse("the response is not HTTP") from None
-        raise ConnectionBroken(f"the connection to the connection manager was lost: {_reason(failure)}") from None
+        fault = tls_fault(error, "bosh.url", "bosh.ca_file")
+        if fault is not None:
+            raise Unreachable(fault) from None
+        if is_not_http(error):
+            raise InvalidResponse(
+                "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS"
+            ) from None
+        hint = f"; {CLOSED_HINTS[scheme]}" if getattr(failure.value, "response", None) is None else ""
+        fault = connection_fault(error)
+        raise ConnectionBroken(f"the connection to the connection manager was lost: {fault}{hint}") from None
     failure.raiseException()
     raise AssertionError("not reached")
-
-
-def _innermost(failure: Failure) -> object:
-    reasons = getattr(failure.value, "reasons", None)
-    return reasons[0].value if reasons else failure.value
-
-
-def _reason(failure: Failure) -> str:
-    """Return a short text for the kind of a failure. It contains nothing that the peer sent."""
-    error = _innermost(failure)
-    text = type(error).__doc__ or type(error).__name__
-    return text.strip().splitlines()[0].rstrip(".").lower() if len(text) < 200 else type(error).__name__

@@ -3,18 +3,13 @@
 Defaults are here, beside the keys. Every error is a `ConfigError` that names the file, the key, the value and the fix.
 """
 
-import os
 import re
-import shlex
-import shutil
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from cryptography.x509 import load_pem_x509_certificates
-
-from warmside.config import endpoints
+from warmside.config import endpoints, files
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.config.tables import ConfigError, Table
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
@@ -34,8 +29,7 @@ def load(path: Path) -> Config:
     :raises ConfigError: it can't be read, or a key or value in it is invalid.
     """
     try:
-        with path.open("rb") as file:
-            raw = tomllib.load(file)
+        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # a byte order mark is skipped
     except OSError as error:
         raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -100,16 +94,7 @@ def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
 def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
     _check_url(table, url, 'the URL of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
-    ca_file = table.path("ca_file", common.ca_file if common else None)
-    if ca_file is not None:
-        try:
-            certificates = load_pem_x509_certificates(ca_file.read_bytes())
-        except OSError as error:
-            raise table.error("ca_file", f"can't be read ({error.strerror}); give a PEM file") from None
-        except ValueError:
-            certificates = []
-        if not certificates:
-            raise table.error("ca_file", "it contains no certificate; give a PEM file")
+    ca_file = files.ca_file(table, common.ca_file if common else None)
     public_url = table.optional_text("public_url", common.public_url if common else None)
     if public_url is not None and _parts(public_url) is None:
         raise table.error("public_url", 'give an http or https URL, such as "https://example.org/bosh"')
@@ -153,7 +138,7 @@ def _extauth(table: Table, insecure: bool) -> Extauth:
     listen = table.texts("listen", (), single=True)
     for description in listen:
         _check_extauth_place(table, description)
-    program = _program(table)
+    program = files.program(table)
     copies = table.integer("program_copies", 2, 1, 100)
     url = table.optional_text("url", None)
     if url is not None:
@@ -161,6 +146,9 @@ def _extauth(table: Table, insecure: bool) -> Extauth:
     secret_file = table.path("secret_file", None)
     if secret_file is not None and url is None:
         raise table.error("secret_file", "it is sent to extauth.url, which is not set: set url or remove secret_file")
+    ca_file = files.ca_file(table, None)
+    if ca_file is not None and not (url or "").startswith("https:"):
+        raise table.error("ca_file", "it verifies an https extauth.url, which is not set: set url or remove ca_file")
     authority = table.optional_text("authority", None)
     chosen = [key for key in ("program", "url", "authority") if table.has(key)]
     if len(chosen) > 1:
@@ -170,7 +158,7 @@ def _extauth(table: Table, insecure: bool) -> Extauth:
     users = table.choice("users", "known", ("known", "none", "any"))
     users_file = table.path("users_file", None)
     table.reject_unknown()
-    return Extauth(listen, program, copies, url, secret_file, authority, users, users_file)
+    return Extauth(listen, program, copies, url, secret_file, ca_file, authority, users, users_file)
 
 
 def _check_extauth_place(table: Table, description: str) -> None:
@@ -184,21 +172,6 @@ def _check_extauth_place(table: Table, description: str) -> None:
         raise table.error(
             "listen", f"passwords are checked there, so other machines must not reach it: {expected}", description
         )
-
-
-def _program(table: Table) -> tuple[str, ...] | None:
-    text = table.optional_text("program", None)
-    if text is None:
-        return None
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise table.error("program", f"not a command line: {str(error).lower()}") from None
-    if not words or not words[0].startswith("/"):
-        raise table.error("program", "give the program with its absolute path, and its arguments")
-    if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
-        raise table.error("program", f"{words[0]} is not an executable file")
-    return tuple(words)
 
 
 def _check_url(table: Table, url: str, expected: str, insecure: bool) -> None:

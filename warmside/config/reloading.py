@@ -63,6 +63,8 @@ class ReloadingFile(Generic[Content]):
 def read_guarded(path: Path, max_bytes: int) -> str:
     """Return the text of a file that only root and the user of this process can write to.
 
+    A byte order mark at its start is skipped.
+
     :param max_bytes: maximum size.
     :raises FileRefused: it can't be read, other users can write to it, it is too long or not UTF-8.
     """
@@ -79,6 +81,6 @@ def read_guarded(path: Path, max_bytes: int) -> str:
     if len(data) > max_bytes:
         raise FileRefused(f"it is longer than {max_bytes} bytes")
     try:
-        return data.decode()
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FileRefused("it is not UTF-8") from None

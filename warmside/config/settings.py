@@ -44,6 +44,7 @@ class Extauth:
     program_copies: int
     url: str | None
     secret_file: Path | None
+    ca_file: Path | None
     authority: str | None
     users: str
     users_file: Path | None

@@ -17,6 +17,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from warmside.config.files import shebang_fault
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.frames import ACCEPTED, REJECTED, is_repeatable, to_frame
 from warmside.extauth.request import ExtauthRequest
@@ -49,6 +50,26 @@ class _PendingRequest:
     queued_at: float
     timer: Any = None
     process: "_Process | None" = None
+
+
+def _script(command: Sequence[str]) -> str | None:
+    """Return the script that the program of a command interprets: its first argument that is an absolute path."""
+    return next((word for word in command[1:] if word.startswith("/")), None)
+
+
+def shown_command(command: Sequence[str]) -> str:
+    """Return the program and its script, for messages. Other arguments are left out, since they may be secret."""
+    script = _script(command)
+    return command[0] if script is None else f"{command[0]} {script}"
+
+
+def start_fault(command: Sequence[str]) -> str:
+    """Return the reason why a command can't run, as the end of a message; an empty text if none is found."""
+    script = _script(command)
+    fault = shebang_fault(Path(command[0]))
+    if fault is None and script is not None and not os.path.exists(script):
+        fault = f"{script} does not exist"
+    return f" ({fault})" if fault is not None else ""
 
 
 class ProgramAuthority:
@@ -106,8 +127,8 @@ class ProgramAuthority:
         if not self._closed:
             self.log.error(
                 "extauth.program: a process of {program} {reason}; restarting it in {delay} s",
-                program=Path(self._command[0]).name,
-                reason=reason,
+                program=shown_command(self._command),
+                reason=reason + start_fault(self._command),
                 delay=round(process.restart_delay, 1),
             )
         if pending is not None and not pending.result.called:

@@ -9,6 +9,7 @@ from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
@@ -16,6 +17,7 @@ from twisted.web.iweb import IAgent, IResponse
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
+from warmside.tls import connection_fault, first_error, tls_fault, trust_policy
 
 JSON = "application/json"
 RESPONSE_TIMEOUT = 10.0
@@ -46,19 +48,25 @@ class WebAppAuthority:
     :param url: receives the POST requests.
     :param secret: sent as ``Authorization: Bearer``; ``None`` sends none.
     :param agent: sends the requests; by default one with persistent connections.
+    :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
     """
 
     log = Logger()
 
     def __init__(
-        self, reactor: Any, url: str, secret: ReloadingFile[str] | None, agent: "IAgent | None" = None
+        self,
+        reactor: Any,
+        url: str,
+        secret: ReloadingFile[str] | None,
+        agent: "IAgent | None" = None,
+        ca_file: Path | None = None,
     ) -> None:
         self._reactor = reactor
         self._url = url
         self._secret = secret
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
-        self._agent = agent or Agent(reactor, pool=self._pool, connectTimeout=CONNECT_TIMEOUT)
+        self._agent = agent or Agent(reactor, trust_policy(ca_file), CONNECT_TIMEOUT, pool=self._pool)
         self._failures = 0
         self._paused_until = 0.0
         self._logged_at: float | None = None
@@ -79,7 +87,7 @@ class WebAppAuthority:
         fields = {"operation": request.operation, "user": request.user, "host": request.host, "password": password}
         result = Deferred.fromCoroutine(self._post(fields))
         result.addTimeout(RESPONSE_TIMEOUT, self._reactor, lambda *_: self._time_out())
-        return result.addCallbacks(self._succeeded, lambda failure: self._failed(failure.value))
+        return result.addCallbacks(self._succeeded, self._failed)
 
     def close(self) -> "Deferred[None]":
         """Close the persistent connections."""
@@ -115,16 +123,21 @@ class WebAppAuthority:
     def _time_out(self) -> None:
         raise _InvalidResponse(f"no response within {RESPONSE_TIMEOUT:g} seconds")
 
-    def _failed(self, error: BaseException) -> bool:
+    def _failed(self, failure: Failure) -> bool:
         now = self._reactor.seconds()
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._paused_until = now + PAUSE_INTERVAL
         if self._logged_at is None or now - self._logged_at >= REMIND_INTERVAL:
             self._logged_at = now
-            reason = str(error) if isinstance(error, _InvalidResponse) else type(error).__name__
+            error = first_error(failure)
+            reason = str(error) if isinstance(error, _InvalidResponse) else _fault(error)
             self.log.error("extauth.url failed, rejecting requests for ordinary passwords: {reason}", reason=reason)
         raise AuthorityUnavailable from None
+
+
+def _fault(error: object) -> str:
+    return tls_fault(error, "extauth.url", "extauth.ca_file") or connection_fault(error)
 
 
 def read_secret(path: Path) -> str:

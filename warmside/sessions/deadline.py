@@ -73,6 +73,9 @@ class LoginTask:
         self.cancel()
 
     def _timeout_error(self) -> TimedOut:
-        error = TimedOut(f"the login did not complete within {self.timeout:g} seconds")
+        text = f"the login did not complete within {self.timeout:g} seconds"
+        if self.login is not None and self.login.lacks_features:
+            text += "; no stream features arrived: the server is overloaded, or mod_bosh has prebind: true (remove it)"
+        error = TimedOut(text)
         error.step = self.login.step if self.login else self.step
         return error

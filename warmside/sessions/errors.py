@@ -3,7 +3,17 @@
 Most of them are raised by `warmside.bosh`, which the HTTP interface does not import.
 """
 
-from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable
+from warmside.bosh.errors import (
+    Banned,
+    BoshError,
+    Busy,
+    PauseTooLong,
+    Refused,
+    StreamFailed,
+    Terminated,
+    TimedOut,
+    Unreachable,
+)
 from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost
 from warmside.store.interface import HostState, RevocationStatus, StoreError
 from warmside.throttle.limits import TooManyFailures
@@ -18,6 +28,8 @@ __all__ = [
     "Refused",
     "RevocationStatus",
     "StoreError",
+    "StreamFailed",
+    "Terminated",
     "TimedOut",
     "TooManyFailures",
     "Unreachable",

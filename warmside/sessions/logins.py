@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from cachetools import LRUCache
 from twisted.logger import Logger
 
-from warmside.bosh.errors import Refused
+from warmside.bosh.errors import Refused, Terminated, Unreachable
 from warmside.bosh.login import Login
 from warmside.bosh.runner import LoginRunner, Runtime
 from warmside.bosh.sasl import Credentials
@@ -20,6 +21,9 @@ from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
+
+MAX_HOSTS = 1000
+"""Hosts that are remembered as served by ejabberd; the least recently used one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ class Logins:
         self._hosts = hosts
         self._passwords = passwords
         self._throttle = throttle
+        self._served: LRUCache[str, bool] = LRUCache(MAX_HOSTS)
 
     @asynccontextmanager
     async def logged_in(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
@@ -114,11 +119,31 @@ class Logins:
             )
             runner = LoginRunner(runtime, lease, login, task.cleanup_time)
             try:
-                await runner.log_in()
+                await self._log_in(runner, spec.parameters.host)
                 yield login, runner
             except BaseException as error:
                 await self._clean_up(runner, spec.minted, error)
                 raise
+
+    async def _log_in(self, runner: LoginRunner, host: str) -> None:
+        """Log in; see `LoginRunner.log_in`.
+
+        ejabberd ends a session creation with ``internal-server-error`` if it does not serve the host, and also while it
+        stops. A host of an earlier session is served.
+
+        :raises Unreachable: ejabberd, which serves the host, is stopping.
+        """
+        try:
+            await runner.log_in()
+        except Terminated as error:
+            if error.condition == "internal-server-error" and host in self._served and not runner.session.created:
+                stopping = Unreachable(f"{error.seen} ({error.condition}), although it serves the host: it is stopping")
+                stopping.step = error.step
+                raise stopping from None
+            raise
+        finally:
+            if runner.session.created:
+                self._served[host] = True
 
     async def _report(self, verdict: Verdict, login: Login | None) -> None:
         """Report the outcome of a login. One that created no session reached no server, and has none."""

@@ -96,6 +96,12 @@ class KnownUsers(Protocol):
     def forget(self, bare: str) -> bool:
         """Remove a user. Return True if the user was stored."""
 
+    def check(self, bare: str) -> None:
+        """Add and remove a user that does not exist, in one atomic step.
+
+        :raises StoreError: the user can't be added.
+        """
+
     def close(self) -> None:
         """Close the connection to the store. Its content stays."""
 

@@ -188,6 +188,13 @@ class SQLiteKnownUsers:
         """See `KnownUsers.forget`."""
         return self._run("DELETE FROM users WHERE jid = ?", bare).rowcount > 0
 
+    def check(self, bare: str) -> None:
+        """See `KnownUsers.check`. The commit writes the page that both statements have changed."""
+        with store_errors(self._name), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("INSERT INTO users (jid) VALUES (?)", (bare,))
+            self._database.execute("DELETE FROM users WHERE jid = ?", (bare,))
+
     def close(self) -> None:
         """See `KnownUsers.close`."""
         self._database.close()

@@ -21,5 +21,8 @@ class ConstantUsers:
         """Return False: no user is stored."""
         return False
 
+    def check(self, bare: str) -> None:
+        """Do nothing: no user is stored."""
+
     def close(self) -> None:
         """Do nothing."""

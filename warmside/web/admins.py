@@ -53,6 +53,8 @@ def read_admins(path: Path, reserved: Collection[str] = ()) -> dict[str, bytes]:
         name, colon, hashed = line.partition(":")
         if not name or not colon or not HASH.fullmatch(hashed):
             raise FileRefused(f"line {number}: expected NAME:HASH with a bcrypt hash of cost 4 to 16")
+        if name != name.strip() or not name.isprintable():
+            raise FileRefused(f"line {number}: the name ends with space, or has a character that does not print")
         if name in admins:
             raise FileRefused(f"line {number}: the name is in an earlier line: remove one of them")
         if account_name(name) in reserved:

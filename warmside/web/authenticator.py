@@ -12,11 +12,16 @@ from twisted.web.server import Request
 from warmside.web.admins import AddressedPassword, Admin, IAdmin
 from warmside.web.client_address import Networks
 from warmside.web.endpoint import Call
-from warmside.web.hashing import Overloaded
+from warmside.web.hashing import MAX_PASSWORD, Overloaded
 from warmside.web.headers import request_header
 from warmside.web.problems import Problem
 
 CHALLENGE = 'Basic realm="warmside", charset="UTF-8"'
+REJECTED = "name or password of an admin is missing or wrong, or ejabberd did not check the password in time"
+TOO_LONG = (
+    f"admins.file accepts no password of more than {MAX_PASSWORD} bytes, because bcrypt ignores the rest: "
+    "make a line with a shorter one by `warmside hash-password NAME`"
+)
 PORTS = {"http": 80, "https": 443}
 """Default port of each scheme that an origin may have."""
 
@@ -46,6 +51,7 @@ class AdminAuthenticator:
         :raises TooManyFailures: too many wrong credentials.
         """
         refuse_foreign(call.request)
+        detail = REJECTED
         scheme, _, encoded = (call.header("Authorization") or "").partition(" ")
         try:
             if scheme.lower() != "basic":
@@ -53,16 +59,14 @@ class AdminAuthenticator:
             given = self._basic.decode(encoded.strip().encode("latin-1"), call.request)
             name = given.username.decode("utf-8", "replace")
             call.admin = name if self._knows(name) else None
+            if len(given.password) > MAX_PASSWORD:
+                detail = f"{REJECTED}; {TOO_LONG}"
             credentials = AddressedPassword(given.username, given.password, self.address(call))
             _, admin, _ = await self._portal.login(credentials, None, IAdmin)
         except (UnauthorizedLogin, LoginFailed):
-            raise Problem(
-                "unauthorized",
-                "name or password of an admin is missing or wrong, or ejabberd did not check the password in time",
-                headers={"WWW-Authenticate": CHALLENGE},
-            ) from None
+            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE}) from None
         except Overloaded:
-            raise Problem("busy", "too many passwords wait to be checked", headers={"Retry-After": "2"}) from None
+            raise Problem("busy", "too many passwords wait to be checked") from None
         call.admin = cast(Admin, admin).name
         return call.admin
 
@@ -70,10 +74,18 @@ class AdminAuthenticator:
 def refuse_foreign(request: Request) -> None:
     """Reject a request that a page of another site sent.
 
+    No page can set ``Sec-Fetch-Site``. Its value ``same-origin`` is therefore a sufficient proof, also behind a proxy
+    that sends a ``Host`` of its own.
+
     :raises Problem: 403.
     """
-    if request_header(request, "Sec-Fetch-Site") == "cross-site" or _is_foreign(request):
-        raise Problem("foreign-origin", "a page of another site must not send requests here")
+    site = request_header(request, "Sec-Fetch-Site")
+    if site == "cross-site" or (site != "same-origin" and _is_foreign(request)):
+        raise Problem(
+            "foreign-origin",
+            "a page of another site must not send requests here. If the page was this server's own form, let the "
+            "reverse proxy pass on the browser's Host",
+        )
 
 
 def _is_foreign(request: Request) -> bool:

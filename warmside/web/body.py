@@ -27,7 +27,7 @@ class BodyError(ValueError):
 
 
 class UnsupportedType(ValueError):
-    """The body's type is neither a form nor JSON."""
+    """The body's type is neither a form nor JSON, or the body is compressed."""
 
 
 class TooManyFields(ValueError):
@@ -37,14 +37,16 @@ class TooManyFields(ValueError):
         super().__init__(f"the body has more than {MAX_FIELDS} fields")
 
 
-def read_fields(content_type: str | None, body: bytes) -> dict[str, Any]:
-    """Return the fields of a form or a JSON object.
+def read_fields(content_type: str | None, body: bytes, content_encoding: str | None = None) -> dict[str, Any]:
+    """Return the fields of a form or a JSON object. A byte order mark at its start is skipped.
 
-    :raises UnsupportedType: it is neither.
+    :raises UnsupportedType: it is neither, or has a content encoding.
     :raises TooManyFields: it has more than 32 fields.
     :raises BodyError: it is malformed.
     :raises FieldError: a field is duplicate.
     """
+    if content_encoding is not None and content_encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedType("Content-Encoding is not supported: send the body without compression")
     if content_type is None and not body:
         return {}
     media_type, _, parameters = (content_type or "").partition(";")
@@ -67,9 +69,13 @@ def _form_pairs(body: bytes) -> list[tuple[str, Any]]:
     if body.count(b"&") > MAX_FIELDS:
         raise TooManyFields
     try:
-        return list(parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), errors="strict"))
+        return list(parse_qsl(_text(body), keep_blank_values=True, strict_parsing=bool(body), errors="strict"))
     except ValueError:
         raise BodyError(f"the body is not {FORM} in UTF-8") from None
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8-sig")
 
 
 class _Object(list[tuple[str, Any]]):
@@ -78,7 +84,7 @@ class _Object(list[tuple[str, Any]]):
 
 def _json_pairs(body: bytes) -> list[tuple[str, Any]]:
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_Object)
+        value = json.loads(_text(body), object_pairs_hook=_Object)
     except (ValueError, RecursionError):
         raise BodyError("the body is not JSON in UTF-8") from None
     if not isinstance(value, _Object):

@@ -65,7 +65,8 @@ class Call:
         if b"?" in self.request.uri:
             raise Problem("query", "the address has a query string: send the fields in the body")
         assert self.request.content is not None
-        return read_fields(self.header("Content-Type"), self.request.content.read())
+        body = self.request.content.read()
+        return read_fields(self.header("Content-Type"), body, self.header("Content-Encoding"))
 
 
 class Endpoint(Resource):
@@ -129,7 +130,7 @@ class Endpoint(Resource):
             case BodyError():
                 return Problem("body", str(error))
             case UnsupportedType():
-                return Problem("unsupported-type", str(error))
+                return Problem("unsupported-type", str(error), headers={"Accept-Encoding": "identity"})
             case TooManyFields():
                 return Problem("too-many-fields", str(error))
         problem = problem_for(error)

@@ -265,6 +265,9 @@ def _read(given: dict[str, Any], known: Sequence[Field]) -> dict[str, Any]:
 
 
 def _text(field: Field, value: object) -> str:
+    if value is None:
+        # Reading it as absent would log the user in without the password that an application does not have.
+        raise FieldError(field.name, f"is null: leave the field out, or send {field.expected}")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):

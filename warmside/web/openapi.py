@@ -15,6 +15,7 @@ from warmside.web.problems import PROBLEMS, phrase
 Schema = dict[str, Any]
 
 STRING: Schema = {"type": "string"}
+RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
 SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Seconds."}
 
 
@@ -86,7 +87,7 @@ def _ready() -> Schema:
     members = {"status": {"enum": ["ready", "not ready"]}, "store": STRING, "connection_manager": STRING}
     members["hosts"] = STRING
     described = _public("Return the state of each part that the service needs.", members)
-    described["responses"]["503"] = _json_reply("A part is not ok.", members)
+    described["responses"]["503"] = _json_reply("A part is not ok.", members) | {"headers": RETRY_AFTER}
     return described
 
 
@@ -177,8 +178,8 @@ def _problems(statuses: list[int]) -> Schema:
     replies: Schema = {}
     for status in statuses:
         replies[str(status)] = {"description": phrase(status), "content": content}
-        if status in (429, 503):
-            replies[str(status)]["headers"] = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+        if status in (429, 503, 504):
+            replies[str(status)]["headers"] = RETRY_AFTER
         if status == 401:
             replies[str(status)]["headers"] = {"WWW-Authenticate": {"$ref": "#/components/headers/Challenge"}}
     return replies

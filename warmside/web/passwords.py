@@ -29,7 +29,7 @@ def read_password() -> str:
     if sys.stdin is None:
         raise PasswordRefused("stdin is closed: run it in a terminal, or pipe the password to it")
     try:
-        return sys.stdin.buffer.read(MAX_LINE).decode().removesuffix("\n").removesuffix("\r")
+        return sys.stdin.buffer.read(MAX_LINE).decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise PasswordRefused("the password is not UTF-8") from None
 

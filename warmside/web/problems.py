@@ -14,6 +14,8 @@ from warmside.sessions.errors import (
     Refused,
     RevocationStatus,
     StoreError,
+    StreamFailed,
+    Terminated,
     TimedOut,
     TooManyFailures,
     Unreachable,
@@ -51,6 +53,11 @@ PROBLEMS = {
 }
 """Status of each problem, by the last part of its type ``urn:warmside:NAME``."""
 
+RETRY_AFTER = {"banned": 60, "unsafe-host": 10, "busy": 1}
+"""Seconds after which a call may be repeated, for ``Retry-After``, where they differ from `DEFAULT_RETRY_AFTER`."""
+DEFAULT_RETRY_AFTER = 5
+"""Seconds; every reply with status 503 or 504 has a ``Retry-After``."""
+
 PHRASES = {413: "Content Too Large", 431: "Request Header Fields Too Large"}
 """Reason phrases of RFC 9110 that differ from Python's."""
 
@@ -68,7 +75,9 @@ class Problem(Exception):
         self.status = PROBLEMS[name]
         self.name = name
         self.detail = detail
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
+        if self.status in (503, 504):
+            self.headers.setdefault("Retry-After", str(RETRY_AFTER.get(name, DEFAULT_RETRY_AFTER)))
         self.extra = extra
 
 
@@ -96,16 +105,35 @@ ONE_TIME_PROBLEMS = {
 }
 
 
+RESTARTING = frozenset(
+    {
+        "connection-timeout",
+        "host-gone",
+        "item-not-found",
+        "remote-connection-failed",
+        "remote-stream-error",
+        "reset",
+        "resource-constraint",
+        "system-shutdown",
+    }
+)
+"""Conditions with which a server that stops, restarts or is overloaded ends sessions (XEP-0124, 17.2; RFC 6120, 4.9.3).
+``item-not-found`` means that it lost the session of the login."""
+
+
+INTERNAL_ERROR = "internal-server-error"
+
+
 def problem_for(error: Exception) -> Problem | None:
     """Return the problem for a failure of `warmside.sessions`; ``None`` for any other exception."""
     match error:
         case TooManyFailures():
-            return Problem("too-many-failures", str(error), headers=_retry(error.retry_after))
+            return Problem("too-many-failures", str(error), headers={"Retry-After": str(error.retry_after)})
         case StoreError():
-            return Problem("store", str(error), headers=_retry(5))
+            return Problem("store", str(error))
         case UnsafeHost():
             detail = f"{error}. Until then warmside rejects every request for this host that needs a one-time password"
-            return Problem("unsafe-host", detail, headers=_retry(10))
+            return Problem("unsafe-host", detail)
         case OneTimeRefused():
             name, detail = ONE_TIME_PROBLEMS[error.revocation]
             return Problem(name, detail, step=error.step)
@@ -123,15 +151,25 @@ def _bosh_problem(error: BoshError) -> Problem:
             return Problem("password-refused", "ejabberd rejected the user's own password", step=step)
         case Banned():
             cause = "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback"
-            return Problem("banned", f"{detail}; {cause}", headers=_retry(60), step=step)
+            return Problem("banned", f"{detail}; {cause}", step=step)
         case Busy():
-            return Problem("busy", detail, headers=_retry(1), step=step)
+            return Problem("busy", detail, step=step)
         case Unreachable():
-            return Problem("unreachable", detail, headers=_retry(5), step=step)
+            return Problem("unreachable", detail, step=step)
         case TimedOut():
             return Problem("timeout", detail, step=step)
+        case Terminated() | StreamFailed() if error.condition in RESTARTING or _is_interrupted(error):
+            cause = "ejabberd is stopping, restarting or overloaded: retry later"
+            return Problem("unreachable", f"{detail}; {cause}", step=step)
+        case Terminated() if error.condition == INTERNAL_ERROR:
+            cause = "ejabberd does not serve this host, or it has given up BOSH and must be restarted"
+            return Problem("login-failed", f"{detail}; {cause}", step=step)
+        case StreamFailed() if error.condition == "invalid-xml":
+            cause = "the usual cause is prebind: true at mod_bosh, which allows anonymous logins only: remove it"
+            return Problem("login-failed", f"{detail}; {cause}", step=step)
     return Problem("login-failed", detail, step=step)
 
 
-def _retry(seconds: int) -> dict[str, str]:
-    return {"Retry-After": str(seconds)}
+def _is_interrupted(error: Terminated | StreamFailed) -> bool:
+    """Return True for ejabberd's condition for an unknown host, if it comes once the host is known to be served."""
+    return error.condition == INTERNAL_ERROR and error.step != "session creation"

@@ -14,7 +14,7 @@ from warmside.web.endpoint import Call, Endpoint, Root
 from warmside.web.fields import read_credentials_request, read_warm_request
 from warmside.web.headers import request_headers
 from warmside.web.negotiate import Form, accepts_json
-from warmside.web.problems import Problem
+from warmside.web.problems import DEFAULT_RETRY_AFTER, Problem
 from warmside.web.replies import (
     MANY,
     Reply,
@@ -119,7 +119,11 @@ class ReadyEndpoint(Endpoint):
     async def _get(self, call: Call) -> Reply:
         parts = await self._check_parts()
         ready = all(state == "ok" for state in parts.values())
-        return json_reply(200 if ready else 503, {"status": "ready" if ready else "not ready", **parts})
+        status, text = (200, "ready") if ready else (503, "not ready")
+        reply = json_reply(status, {"status": text, **parts})
+        if not ready:
+            reply.headers["Retry-After"] = str(DEFAULT_RETRY_AFTER)
+        return reply
 
 
 class MetricsEndpoint(Endpoint):

@@ -55,7 +55,8 @@ def form_page() -> bytes:
 
 
 def _form(body: Element, legend: str, *, password: bool) -> None:
-    form = SubElement(body, "form", {"action": "/warm", "method": "post", "accept-charset": "utf-8"})
+    # A relative address works below the path prefix of a reverse proxy, too.
+    form = SubElement(body, "form", {"action": "warm", "method": "post", "accept-charset": "utf-8"})
     fieldset = SubElement(form, "fieldset")
     SubElement(fieldset, "legend").text = legend
     suffix = "with-password" if password else "without-password"
