@@ -306,6 +306,7 @@ def test_an_error_in_a_back_off_has_the_facts_of_the_first_one(world: World) -> 
 def test_an_error_other_than_the_password_backs_off_as_well(world: World) -> None:
     world.ejabberd.error = NotAuthenticated("the server did not authenticate the user", "temporary-auth-failure")
     assert world.logins_of(lambda: [error_of(world.first, NotAuthenticated) for _ in range(3)]) == 1
+    assert world.logins_of(lambda: error_of(world.second, NotAuthenticated)) == 0
     assert error_of(world.second, NotAuthenticated).condition == "temporary-auth-failure"
     world.clock.advance(MIN_BACK_OFF)
     assert world.logins_of(lambda: error_of(world.second, NotAuthenticated)) == 1
@@ -386,3 +387,15 @@ def test_a_broken_store_is_reported_and_the_checks_for_renewals_go_on(world: Wor
     assert len([line for line in logged if "could not be renewed" in line]) > 1
     assert any("could not be changed" in line for line in logged)
     assert isinstance(world.first.ensure_safe(HOST).addErrback(lambda it: it).result, Failure)
+
+
+def test_a_slow_probe_keeps_its_lease_from_login_to_login(world: World) -> None:
+    world.ejabberd.pending = []
+    calls = [world.first.ensure_safe(HOST), world.second.ensure_safe(HOST)]
+    for _ in range(LOGINS):
+        world.wait(LEASE_TIME - 1)
+        world.ejabberd.proceed()
+    world.clock.advance(0.1)
+    for call in calls:
+        now(call)
+    assert len(world.ejabberd.logins) == LOGINS
