@@ -70,6 +70,7 @@ class Daemon:
                 group=grp.getgrnam("ejabberd").gr_gid if self.as_root else None,
             )
         until(self.server.serves)
+        until(self.socket.exists)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self.process is not None

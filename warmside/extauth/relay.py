@@ -138,7 +138,10 @@ class Relay:
             if self._resting:
                 self._resting = False
                 self._down_since = self._next_attempt = now
-            self._reject_late(now)
+            elif self._address is not None and now >= self._deadline():
+                self._connect(now)  # the daemon may have started since the last attempt
+            if self._socket is None:
+                self._reject_late(now)
 
     def _exchange(self, events: int) -> None:
         assert self._socket is not None
