@@ -5,10 +5,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-MAX_TURN = 0.002
+MAX_TURN = 0.005
 """Seconds after which a turn ends. A step of the work may add a few milliseconds."""
-REST = 0.002
-"""Seconds between two turns: long work takes about half of the process's time."""
+REST = 0.001
+"""Seconds between two turns: others run at least as often."""
 
 
 class Turns:
