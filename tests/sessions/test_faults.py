@@ -50,6 +50,7 @@ class TestFaults(Warming):
         self.fake.fault = every("create", stopping)
         await self.failure(errors.Terminated, "session creation")
         self.fake.fault = lambda kind, count: None
+        self.warmer.probe.asked("example.org")
         await self.probed()
         self.fake.fault = every("create", stopping)
         await self.failure(errors.Unreachable, "session creation")
