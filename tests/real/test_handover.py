@@ -85,10 +85,9 @@ def test_an_available_user_is_seen_online_and_messages_wait_for_the_browser(serv
     session = server.warm(jid="gregory@example.org", presence="available", fetch="roster", wait=1).json()
     seen = sampson.await_element(lambda e: (e.get("from") or "").startswith("gregory@") and e.get("type") is None)
     assert (seen.tag, seen.findtext(f"{CLIENT}priority")) == (f"{CLIENT}presence", "-1")
-    assert set(kinds(session["stanzas"])) == {
-        ("presence", None, "gregory@example.org"),
-        ("presence", None, "sampson@example.org"),
-    }
+    own, contact = ("presence", None, "gregory@example.org"), ("presence", None, "sampson@example.org")
+    # The contact's presence may come after the answer to the ping barrier: then the browser gets it.
+    assert {own} <= set(kinds(session["stanzas"])) <= {own, contact}
     assert session["left_out"] == 0 and server.offline_messages("gregory") == 5
     sampson.message("gregory@example.org", "Offline 5")
     assert sampson.ping()
