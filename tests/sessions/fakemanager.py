@@ -38,6 +38,7 @@ MECHANISMS = (
     "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>"
     "<mechanism>PLAIN</mechanism></mechanisms></stream:features>"
 )
+SUCCESS = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 NOT_AUTHORIZED = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"
 
 Fault = Callable[[str, int], Any]
@@ -74,6 +75,8 @@ class FakeManager(Resource):
         self.alive: dict[str, str] = {}
         self.responses: dict[str, bytes] = {}
         self.accepted: set[str] = set()
+        self.banned: Callable[[str | None], bool] = lambda address: False
+        """Returns True if session creations with this X-Forwarded-For are rejected."""
         self.open = self.most_open = 0
         self.delay = 0.0
 
@@ -86,6 +89,9 @@ class FakeManager(Resource):
             self._finish(request, body(attributes="type='terminate' condition='item-not-found'"))
             return NOT_DONE_YET
         self.seen.append(kind)
+        if kind == "create" and self.banned(request.getHeader("X-Forwarded-For")):
+            self._finish(request, body(attributes="type='terminate' condition='policy-violation'"))
+            return NOT_DONE_YET
         fault = self.fault(kind, self.seen.count(kind))
         if fault == "lost before":
             self._abort(request)
@@ -109,6 +115,11 @@ class FakeManager(Resource):
         else:
             self._finish(request, response)
         return NOT_DONE_YET
+
+    def rejects_with(self, condition: str) -> None:
+        """Reject every password from now on, with a SASL condition."""
+        failure = f"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{condition}/></failure>"
+        self._sasl_result = lambda bare, password: failure  # type: ignore[method-assign]
 
     def _abort(self, request: Any) -> None:
         request.transport.abortConnection()
@@ -162,7 +173,7 @@ class FakeManager(Resource):
             self.accepted.add(password)
         elif not (self.caching and password in self.accepted):
             return NOT_AUTHORIZED
-        return "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+        return SUCCESS
 
 
 class CountingSite(Site):

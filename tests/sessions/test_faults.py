@@ -1,5 +1,6 @@
 """Faults of the connection manager while a session is warmed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -8,6 +9,7 @@ from twisted.internet.task import Clock
 from tests.sessions.fakemanager import MECHANISMS, NOT_AUTHORIZED, Warming, body, every, first, run
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE
+from warmside.jids import prepare
 from warmside.sessions.replayprobe import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 
@@ -70,6 +72,71 @@ class TestFaults(Warming):
         error = await self.failure(OneTimeRefused, "authentication")
         self.assertEqual(error.revocation, RevocationStatus.UNASKED)
         self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
+    async def test_condition_of_a_rejected_one_time_password_is_kept(self) -> None:
+        for condition, kind in (
+            ("account-disabled", errors.Refused),
+            ("credentials-expired", errors.Refused),
+            ("temporary-auth-failure", errors.NotAuthenticated),
+            ("encryption-required", errors.NotAuthenticated),
+        ):
+            await self.probed()
+            self.fake.rejects_with(condition)
+            error = await self.failure(kind, "authentication")
+            self.assertEqual(error.condition, condition)
+            self.assertNotIsInstance(error, OneTimeRefused)
+            self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
+    async def test_account_that_a_login_found_disabled_gets_no_credential_until_it_is_enabled(self) -> None:
+        jid = prepare("juliet@example.org")
+        await self.probed()
+        accepting = self.fake._sasl_result
+        self.fake.rejects_with("account-disabled")
+        await self.failure(errors.Refused)
+        with self.assertRaises(errors.Refused) as caught:
+            await self.warmer.mint(jid)
+        self.assertEqual((caught.exception.condition, caught.exception.step), ("account-disabled", "authentication"))
+        await self.warmer.mint(prepare("romeo@example.org"))
+        self.fake._sasl_result = accepting  # type: ignore[method-assign]
+        await self.warm()
+        await self.warmer.mint(jid)
+
+    @run
+    async def test_account_is_found_disabled_for_a_minute(self) -> None:
+        clock = Clock()
+        self.make(clock=clock)
+        await self.probed()
+        self.fake.rejects_with("account-disabled")
+        await self.failure(errors.Refused)
+        clock.advance(60 + 1)
+        await self.warmer.mint(prepare("juliet@example.org"))
+
+    @run
+    async def test_ban_names_the_owner_of_the_address_and_leaves_no_session(self) -> None:
+        await self.probed()
+        bans: list[tuple[Callable[[str | None], bool], str]] = [
+            (lambda address: address == "203.0.113.7", "browser"),
+            (lambda address: True, "warmside"),
+        ]
+        for banned, owner in bans:
+            self.fake.banned = banned
+            with self.assertRaises(errors.Banned) as caught:
+                await self.warm(address="203.0.113.7")
+            self.assertEqual(caught.exception.owner, owner)
+            self.assertNotIn("203.0.113.7", str(caught.exception))
+            self.assertEqual(self.fake.alive, {})
+            self.nothing_left()
+
+    @run
+    async def test_ban_whose_address_can_not_be_found_out_names_both_owners(self) -> None:
+        await self.probed()
+        self.fake.banned = lambda address: address is not None
+        self.fake.fault = lambda kind, count: (502, {}, b"") if kind == "create" else None
+        with self.assertRaises(errors.Banned) as caught:
+            await self.warm(address="203.0.113.7")
+        self.assertEqual(caught.exception.owner, "unknown")
 
     @run
     async def test_each_invalid_response_has_an_error_that_names_the_step(self) -> None:

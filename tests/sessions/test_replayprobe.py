@@ -2,7 +2,8 @@
 
 from unittest.mock import patch
 
-from tests.sessions.fakemanager import NOT_AUTHORIZED, Warming, run
+from tests.sessions.fakemanager import NOT_AUTHORIZED, SUCCESS, Warming, run
+from warmside.bosh import errors
 from warmside.jids import prepare
 from warmside.sessions.model import WarmRequest
 from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
@@ -55,6 +56,18 @@ class TestReplayProbe(Warming):
         self.assertEqual(self.fake.alive, {})
         self.fake.caching = False
         await self.warm()
+
+    @run
+    async def test_own_password_needs_no_probe_and_nothing_is_minted_for_it(self) -> None:
+        self.fake._sasl_result = (  # type: ignore[method-assign]
+            lambda bare, password: SUCCESS if password == "county" else NOT_AUTHORIZED
+        )
+        minted: list[str] = []
+        self.store.mint = minted.append  # type: ignore[method-assign,assignment]
+        await self.warm(password="county")
+        with self.assertRaises(errors.Refused):
+            await self.warm(password="wrong")
+        self.assertEqual((self.fake.seen.count("create"), minted), (2, []))
 
     @run
     async def test_server_that_does_not_check_with_warmside_is_recognized(self) -> None:

@@ -59,11 +59,19 @@ class StreamFailed(ConditionError):
 
 
 class Banned(ConditionError):
-    """The peer rejects warmside with ``policy-violation``; the usual cause is mod_fail2ban."""
+    """The peer rejects an address with ``policy-violation``; the usual cause is mod_fail2ban.
+
+    :ivar owner: whose address it is: ``warmside``, ``browser`` (sent as ``X-Forwarded-For``), or ``unknown``.
+    """
+
+    owner = "warmside"
 
 
 class Refused(ConditionError):
-    """The server rejected the credentials (RFC 6120, 6.5: ``not-authorized`` and similar conditions)."""
+    """The server rejected the credentials (RFC 6120, 6.5).
+
+    The condition is ``not-authorized``, ``account-disabled`` or ``credentials-expired``.
+    """
 
 
 class NotAuthenticated(ConditionError):

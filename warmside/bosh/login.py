@@ -11,7 +11,7 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS
-from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID
+from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID, ended
 from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, prepare
 
@@ -88,7 +88,7 @@ class Login:
 
     @property
     def refused(self) -> bool:
-        """True if the server has rejected the authentication."""
+        """True if the server has rejected the credentials; any other failure says nothing about the password."""
         return self._refused
 
     def start(self) -> list[Request]:
@@ -161,11 +161,11 @@ class Login:
             self._authenticated = True
             self.step = "stream restart"
         elif name == "failure":
-            self._refused = True
             condition = condition_in(element)
-            if condition in WRONG_CREDENTIALS:
+            self._refused = condition in WRONG_CREDENTIALS
+            if self._refused:
                 raise Refused("the server rejected the password", condition)
-            raise NotAuthenticated("the server did not authenticate the user", condition)
+            raise ended(NotAuthenticated, "the server did not authenticate the user", condition)
         else:
             raise InvalidResponse("the server sent an unknown SASL element")
 

@@ -178,6 +178,10 @@ class ConnectionLease:
         if address is not None:
             self._headers.setRawHeaders(b"X-Forwarded-For", [address.encode("ascii")])
 
+    def without_address(self) -> "ConnectionLease":
+        """Return the same connections, on which no ``X-Forwarded-For`` is sent."""
+        return ConnectionLease(self._manager, self.width, None)
+
     def post(self, body: bytes) -> "Deferred[Response]":
         """See `ConnectionManager.post`."""
         return self._manager.post(body, self._headers)

@@ -3,7 +3,17 @@
 Most of them are raised by `warmside.bosh`, which the HTTP interface does not import.
 """
 
-from warmside.bosh.errors import Banned, BoshError, Busy, PauseTooLong, Refused, TimedOut, Unreachable
+from warmside.bosh.errors import (
+    Banned,
+    BoshError,
+    Busy,
+    ConditionError,
+    NotAuthenticated,
+    PauseTooLong,
+    Refused,
+    TimedOut,
+    Unreachable,
+)
 from warmside.sessions.replayprobe import OneTimeRefused, UnsafeHost
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import TooManyFailures
@@ -12,6 +22,8 @@ __all__ = [
     "Banned",
     "BoshError",
     "Busy",
+    "ConditionError",
+    "NotAuthenticated",
     "OneTimeRefused",
     "PauseTooLong",
     "Refused",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from warmside.bosh.errors import Refused
+from warmside.bosh.errors import Banned, Refused
 from warmside.bosh.login import Login
-from warmside.bosh.runner import LoginRunner, Runtime
+from warmside.bosh.runner import LoginRunner, Runtime, is_banned
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.jids import JID
@@ -118,6 +118,10 @@ class Logins:
                 yield login, runner
             except BaseException as error:
                 await self._clean_up(runner, spec.minted, error)
+                if isinstance(error, Banned) and spec.address is not None and not login.authenticated:
+                    seconds = task.cleanup_time / 4
+                    banned = await is_banned(runtime.reactor, lease.without_address(), spec.parameters.host, seconds)
+                    error.owner = {True: "warmside", False: "browser", None: "unknown"}[banned]
                 raise
 
     async def _report(self, verdict: Verdict, login: Login | None) -> None:
@@ -141,5 +145,5 @@ class Logins:
         """
         revocation = await self._passwords.revoke(minted) if minted is not None else RevocationStatus.GONE
         await runner.close()
-        if minted is not None and isinstance(error, Refused):
+        if minted is not None and isinstance(error, Refused) and error.condition == "not-authorized":
             raise OneTimeRefused(error, revocation) from None

@@ -7,6 +7,7 @@ manager, no valid password. A session that is handed over has no request outstan
 from collections.abc import Callable
 from typing import Any
 
+from cachetools import TTLCache
 from twisted.internet.defer import Deferred, DeferredList, fail
 
 from warmside.bosh.errors import Busy, Refused
@@ -24,6 +25,13 @@ from warmside.sessions.replayprobe import OneTimeRefused, ReplayProbe
 from warmside.store.interface import RevocationStatus
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Throttle
+
+ACCOUNT_DISABLED = "account-disabled"
+"""SASL condition of an account that an administrator of ejabberd has disabled."""
+DISABLED_LIFETIME = 60.0
+"""Seconds for which ``POST /credentials`` rejects an account that a login found disabled."""
+MAX_DISABLED = 1000
+"""Disabled accounts that are remembered; the least recently used one is dropped."""
 
 
 class Warmer:
@@ -51,6 +59,7 @@ class Warmer:
         self._remember = remember
         self._tasks: set[LoginTask] = set()
         self._closing = False
+        self._disabled: TTLCache[str, bool] = TTLCache(MAX_DISABLED, DISABLED_LIFETIME, runtime.reactor.seconds)
         self.probe = ReplayProbe(passwords.store, passwords.lifetime, self._authenticate)
 
     def warm(self, request: WarmRequest) -> "Deferred[WarmSession]":
@@ -70,6 +79,7 @@ class Warmer:
 
         :raises UnsafeHost: the host accepts used one-time passwords.
         :raises StoreError: the store failed.
+        :raises Refused: a login has found the account disabled within `DISABLED_LIFETIME`.
         :raises BoshError: the host could not be probed.
         """
         return self._start(jid.host, lambda task: self._mint(jid, task))
@@ -111,7 +121,8 @@ class Warmer:
         return task.start(run(task), lambda: self._tasks.discard(task))
 
     async def _warm(self, request: WarmRequest, task: LoginTask) -> WarmSession:
-        await self._ensure_safe(request.jid, task)
+        if request.password is None:
+            await self._ensure_safe(request.jid, task)
         try:
             return await self._warm_once(request, task)
         except (LostCreation, OneTimeRefused) as error:
@@ -134,6 +145,19 @@ class Warmer:
     async def _log_in(
         self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
     ) -> WarmSession:
+        bare = request.jid.userhost()
+        try:
+            session = await self._log_in_once(request, password, kind, task)
+        except Refused as error:
+            if error.condition == ACCOUNT_DISABLED:
+                self._disabled[bare] = True
+            raise
+        self._disabled.pop(bare, None)
+        return session
+
+    async def _log_in_once(
+        self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
+    ) -> WarmSession:
         host = request.jid.host
         parameters = Parameters(host, request.lang, request.wait, request.hold, request.ver)
         spec = LoginSpec(request.jid, password, kind, parameters, request.address)
@@ -152,6 +176,10 @@ class Warmer:
         task.step = waiting
 
     async def _mint(self, jid: JID, task: LoginTask) -> OneTimePassword:
+        if jid.userhost() in self._disabled:
+            error = Refused("the server rejected an earlier login", ACCOUNT_DISABLED)
+            error.step = "authentication"
+            raise error
         await self._ensure_safe(jid, task)
         self._remember(jid.userhost())
         return await self._passwords.mint(jid.userhost())
