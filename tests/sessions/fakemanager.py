@@ -62,6 +62,9 @@ class FakeManager(Resource):
     :ivar seen: kinds of the requests, in order.
     :ivar alive: JID of each session, by sid.
     :ivar delay: seconds before a response.
+    :ivar restart_logic: True if ``xmpp:restartlogic`` is announced, as ejabberd and node-xmpp-bosh do.
+    :ivar drops_payload: True if the payload of a session creation is dropped, as punjab does.
+    :ivar breaks_on_early_restart: True if a restart before ``<success/>`` ends the session, as in node-xmpp-bosh.
     """
 
     isLeaf = True
@@ -79,6 +82,10 @@ class FakeManager(Resource):
         """Returns True if session creations with this X-Forwarded-For are rejected."""
         self.open = self.most_open = 0
         self.delay = 0.0
+        self.restart_logic = True
+        self.drops_payload = self.breaks_on_early_restart = False
+        self.pending: dict[str, Any] = {}
+        """The ``<auth/>`` that is not answered yet, by sid."""
 
     def render(self, request: Request) -> int:
         assert request.content is not None
@@ -144,7 +151,18 @@ class FakeManager(Resource):
             sid = f"sid{len(self.seen)}"
             granted = f"sid='{sid}' wait='5' hold='1' requests='2' inactivity='30' ver='1.6'"
             self.alive[sid] = received.attributes["to"]
-            return body(MECHANISMS + "".join(map(self._authenticated(sid), received.elements)), granted)
+            if self.restart_logic:
+                granted += " xmpp:restartlogic='true'"
+            payload = [] if self.drops_payload else received.elements
+            answered = [] if self.breaks_on_early_restart else payload
+            self.pending.update({sid: payload[0]} if payload and not answered else {})
+            return body(MECHANISMS + "".join(map(self._authenticated(sid), answered)), granted)
+        if sid in self.pending:
+            auth = self.pending.pop(sid)
+            if kind == "restart":
+                del self.alive[sid]
+                return body(attributes="type='terminate' condition='remote-stream-error'")
+            return body(self._authenticated(sid)(auth))
         if received.elements and received.elements[0].name == "auth":
             return body(self._authenticated(sid)(received.elements[0]))
         if kind == "terminate":

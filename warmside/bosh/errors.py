@@ -14,9 +14,11 @@ class BoshError(Exception):
     """A login failed.
 
     :ivar step: the step that the login was at, such as ``authentication``; the login's runner sets it.
+    :ivar early: True if the cause may be an early request, so that a login without them may succeed.
     """
 
     step = "login"
+    early = False
 
     def __init__(self, seen: str) -> None:
         super().__init__(seen)

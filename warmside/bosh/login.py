@@ -58,6 +58,8 @@ class Login:
         """Elements that belong to neither the login nor its pings, in order of arrival."""
         self.work: sasl.Work | None = None
         """Work to do outside the reactor's thread; its result must be passed to `worked`."""
+        self.sent_early = False
+        """True if a request was sent before the response that it depends on."""
         self._credentials = credentials
         self._parallel = parallel
         self._only_authenticate = not bind
@@ -82,6 +84,11 @@ class Login:
         return self.jid is not None and not self.session.outstanding and not self._pongs_due
 
     @property
+    def complete(self) -> bool:
+        """True if everything that was requested has been granted: a resource, or only the authentication."""
+        return self._authenticated if self._only_authenticate else self.jid is not None
+
+    @property
     def authenticated(self) -> bool:
         """True if the server has accepted the credentials."""
         return self._authenticated
@@ -92,8 +99,12 @@ class Login:
         return self._refused
 
     def start(self) -> list[Request]:
-        """Return the first request. A one-time password can only use PLAIN, so its ``<auth/>`` is in it."""
-        if self._credentials.one_time:
+        """Return the first request.
+
+        A one-time password can only use PLAIN, so its ``<auth/>`` is in it if the session allows early requests.
+        """
+        if self._credentials.one_time and self.session.early:
+            self.sent_early = True
             self._exchange = sasl.choose(self._credentials, {"PLAIN"})
             return [self.session.create(sasl.auth(self._exchange))]
         return [self.session.create()]
@@ -203,16 +214,21 @@ class Login:
             requests.append(session.send(restart=True))
             self._restarted = True
             self._restarted_early = not self._authenticated
+            self.sent_early |= self._restarted_early
         if self._restarted and not self._bind_sent and self._may_bind() and self._may_send():
             requests.append(session.send(self._bind()))
             self._bind_sent = True
+            self.sent_early |= not self._restarted_features
         if not requests and not session.outstanding:
             requests.append(session.send())
         return requests
 
     def _may_send(self) -> bool:
-        """Return True if one more request may be outstanding: only one if the manager holds two or more."""
-        parallel = self._parallel if self.session.hold <= 1 else 1
+        """Return True if one more request may be outstanding.
+
+        There is only one if the manager holds two or more, or if the session allows no early requests.
+        """
+        parallel = self._parallel if self.session.early and self.session.hold <= 1 else 1
         return self.session.free_requests > 0 and len(self.session.outstanding) < parallel
 
     def _may_restart(self) -> bool:

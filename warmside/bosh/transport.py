@@ -31,6 +31,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
 from warmside.bosh.body import MAX_SIZE
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
+from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.httpclient import abort_response, is_not_http
 
@@ -76,6 +77,7 @@ class ConnectionManager:
         self._on_change = on_change
         self.connections = connections
         self.in_use = 0
+        self.pipelining = Pipelining(reactor.seconds)
         self._url = PreparedURL(url)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)

@@ -62,6 +62,11 @@ class LoginTask:
             self.cancelled = True
             self._running.cancel()
 
+    @property
+    def timed_out(self) -> bool:
+        """True if the coroutine was cancelled because its time is over."""
+        return self._timed_out
+
     def finished(self) -> "Deferred[None]":
         """Return a Deferred that fires when the login and its cleanup are complete."""
         waiter: Deferred[None] = Deferred()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from twisted.logger import Logger
 
-from warmside.bosh.errors import Banned, Refused
+from warmside.bosh.errors import Banned, BoshError, InvalidResponse, Refused, StreamFailed, Terminated
 from warmside.bosh.login import Login
 from warmside.bosh.runner import LoginRunner, Runtime, is_banned
 from warmside.bosh.sasl import Credentials
@@ -106,9 +106,10 @@ class Logins:
     async def _run(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
         runtime = self._runtime
         since = runtime.reactor.seconds()
-        async with self._hosts(spec.parameters.host).manager.reserve(address=spec.address) as lease:
+        manager = self._hosts(spec.parameters.host).manager
+        async with manager.reserve(address=spec.address) as lease:
             runtime.observe("waiting for a connection", runtime.reactor.seconds() - since)
-            session = Session(spec.parameters)
+            session = Session(spec.parameters, early=manager.pipelining.allowed)
             login = task.login = Login(
                 session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
             )
@@ -117,12 +118,18 @@ class Logins:
                 await runner.log_in()
                 yield login, runner
             except BaseException as error:
+                if failed_early(login, error) or (task.timed_out and failed_early(login)):
+                    manager.pipelining.avoid()
+                    if isinstance(error, BoshError):
+                        error.early = True
                 await self._clean_up(runner, spec.minted, error)
                 if isinstance(error, Banned) and spec.address is not None and not login.authenticated:
                     seconds = task.cleanup_time / 4
                     banned = await is_banned(runtime.reactor, lease.without_address(), spec.parameters.host, seconds)
                     error.owner = {True: "warmside", False: "browser", None: "unknown"}[banned]
                 raise
+            finally:
+                manager.pipelining.learn(session)
 
     async def _report(self, verdict: Verdict, login: Login | None) -> None:
         """Report the outcome of a login. One that created no session reached no server, and has none."""
@@ -147,3 +154,12 @@ class Logins:
         await runner.close()
         if minted is not None and isinstance(error, Refused) and error.condition == "not-authorized":
             raise OneTimeRefused(error, revocation) from None
+
+
+def failed_early(login: Login, error: BaseException | None = None) -> bool:
+    """Return True if a login with early requests has failed, and these may be the cause.
+
+    :param error: ``None`` if the login has timed out.
+    """
+    broken = error is None or isinstance(error, Terminated | StreamFailed | InvalidResponse)
+    return broken and login.sent_early and login.session.created and not login.complete

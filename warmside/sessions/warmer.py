@@ -10,7 +10,7 @@ from typing import Any
 from cachetools import TTLCache
 from twisted.internet.defer import Deferred, DeferredList, fail
 
-from warmside.bosh.errors import Busy, Refused
+from warmside.bosh.errors import BoshError, Busy, Refused
 from warmside.bosh.runner import LostCreation, Runtime
 from warmside.bosh.session import Parameters
 from warmside.jids import JID
@@ -125,10 +125,12 @@ class Warmer:
             await self._ensure_safe(request.jid, task)
         try:
             return await self._warm_once(request, task)
-        except (LostCreation, OneTimeRefused) as error:
+        except BoshError as error:
             # The lost creation may have redeemed the password. A password that is gone was accepted, but the
             # answer did not reach ejabberd: its extauth process ended. A second login with a new password may work.
-            may_help = not isinstance(error, OneTimeRefused) or error.revocation is RevocationStatus.GONE
+            # After early requests that the manager does not process it sends one request after the other.
+            redeemed = isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE
+            may_help = redeemed or error.early or isinstance(error, LostCreation)
             if task.cancelled or not may_help:
                 raise
             return await self._warm_once(request, task)
