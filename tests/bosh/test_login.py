@@ -128,9 +128,16 @@ def test_a_login_without_early_requests_works_on_a_manager_that_mishandles_them(
 
 
 def test_an_early_restart_is_lost_on_a_manager_like_node_xmpp_bosh() -> None:
+    manager = SimulatedManager(Behaviour(slow_authentication=True, breaks_on_early_restart=True))
     login = new_login()
+    manager.arriving += login.start()
+    for _ in ("the creation arrives", "the features are sent"):
+        manager.moves()[0]()
+    manager.arriving += login.receive(*_response(manager.leaving.pop()))
+    manager.moves()[0]()
     with pytest.raises(Terminated, match="item-not-found"):
-        drive(login, SimulatedManager(Behaviour(slow_authentication=True, breaks_on_early_restart=True)), promptly)
+        while manager.leaving:
+            login.receive(*_response(manager.leaving.pop()))
     assert login.sent_early and not login.complete
 
 

@@ -240,6 +240,8 @@ class Login:
         if self._authenticated:
             return True
         session = self.session
+        if not session.early:
+            return False
         in_order = session.restart_logic and session.hold == 1 and session.requests > 1 and self._parallel > 1
         return in_order and self._offered and self._credentials.one_time and not self._only_authenticate
 
