@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient
-from tests.real.parts import TWISTD, Server, Site, until
+from tests.real.parts import TWISTD, Server, Site, exchanged, until
 from tests.real.processes import Folder
 from tests.real.prosody import Prosody
 
@@ -80,5 +81,21 @@ def test_a_ban_names_the_owner_of_the_banned_address(tmp_path: Path, trusted: bo
         assert banned and all(owner in each["detail"] for each in banned)
         assert not any("203.0.113.7" in each["detail"] for each in banned)
         assert (server.warm(jid="paris@example.org", password="county").status == 200) is trusted
+    finally:
+        server.stop()
+
+
+def test_a_connection_manager_at_an_ipv6_address_is_logged_in_to(tmp_path: Path) -> None:
+    port = free_port()
+    listener = (
+        f'  - port: {port}\n    ip: "::1"\n    module: ejabberd_http\n    request_handlers:\n      /bosh: mod_bosh\n'
+    )
+    server = Server(tmp_path, listeners=listener)
+    plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
+    server.toml.write_text(exchanged(server.toml.read_text(), (plain, f'url = "http://[::1]:{port}/bosh"')))
+    server.start()
+    try:
+        server.attached("juliet@example.org").terminate()
+        assert server.request("GET", "/ready").status == 200
     finally:
         server.stop()

@@ -234,9 +234,9 @@ class Warming(TestCase):
         self.addCleanup(self.port.stopListening)
         self.make()
 
-    def make(self, timeout: float = 60.0, connections: int = 8, clock: Any = reactor) -> None:
+    def make(self, timeout: float = 60.0, connections: int = 8, clock: Any = reactor, url: str | None = None) -> None:
         """Make a warmer with these settings. The clock is used for timers, the reactor for connections."""
-        url = f"http://127.0.0.1:{self.port.getHost().port}/bosh"
+        url = url or f"http://127.0.0.1:{self.port.getHost().port}/bosh"
         settings = Bosh(url, None, None, timeout, connections)
         self.manager = ConnectionManager(reactor, url, connections)
         self.addCleanup(self.manager.close)

@@ -2,7 +2,8 @@
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.sessions.fakemanager import Warming, every, run
+from tests.resolving import CONTAINER, knowing_the_container
+from tests.sessions.fakemanager import CountingSite, Warming, every, reactor, run
 from warmside.bosh import errors
 from warmside.bosh.session import Parameters
 from warmside.bosh.transport import MAX_WAITING
@@ -48,6 +49,18 @@ class TestWarmer(Warming):
             raise AssertionError("a login was started")
         self.assertEqual((await in_progress).jid, "juliet@example.org/r")
         await closing
+
+
+class TestAddresses(Warming):
+    @run
+    async def test_manager_at_an_ipv6_address_or_the_name_of_a_container_is_reached(self) -> None:
+        six = reactor.listenTCP(0, CountingSite(self.fake), interface="::1")
+        self.addCleanup(six.stopListening)
+        for host, port in (("[::1]", six), (CONTAINER, self.port)):
+            self.make(url=f"http://{host}:{port.getHost().port}/bosh")
+            with knowing_the_container():
+                await self.warm()
+        self.assertEqual(len(self.fake.alive), 2)
 
 
 class TestQueue(Warming):

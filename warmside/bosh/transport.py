@@ -28,11 +28,12 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
+from warmside.bosh.agent import NoCookies, PreparedAgent, WholeBody
 from warmside.bosh.body import MAX_SIZE
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
+from warmside.compat.hostnames import PreparedURL
 from warmside.compat.httpclient import abort_response, is_not_http
 
 IDLE_TIMEOUT = 30

@@ -9,10 +9,11 @@ from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
+from warmside.compat.hostnames import EndpointFactory, PreparedURL
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
@@ -20,8 +21,6 @@ from warmside.extauth.request import ExtauthRequest
 JSON = "application/json"
 RESPONSE_TIMEOUT = 10.0
 """Seconds for a request; ejabberd waits 30 seconds."""
-CONNECT_TIMEOUT = 5.0
-"""Seconds."""
 MAX_RESPONSE = 64 * 1024
 """Bytes of a response body."""
 MAX_IDLE_CONNECTIONS = 16
@@ -52,11 +51,12 @@ class WebAppAuthority:
 
     def __init__(self, reactor: Any, url: str, secret: ReloadingFile[str] | None, agent: IAgent | None = None) -> None:
         self._reactor = reactor
-        self._url = url
+        self._url = PreparedURL(url)
         self._secret = secret
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
-        self._agent = agent or Agent(reactor, pool=self._pool, connectTimeout=CONNECT_TIMEOUT)
+        endpoints = EndpointFactory(reactor, BrowserLikePolicyForHTTPS())
+        self._agent = agent or Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
         self._failures = 0
         self._paused_until = 0.0
         self._logged_at: float | None = None
