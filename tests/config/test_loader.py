@@ -180,6 +180,15 @@ def test_a_store_that_is_not_there_yet_is_named_without_its_password(tmp_path: P
     assert "geheim" not in str(wrong.value)
 
 
+def test_both_spellings_of_a_host_are_one_host(tmp_path: Path) -> None:
+    text = ADMINS + '[policy]\nhosts = ["xn--bcher-kva.example"]\n[host."XN--BCHER-KVA.example"]\ntimeout = 3\n'
+    config = read(tmp_path, text)
+    assert config.bosh_for("bücher.example").timeout == 3
+    assert config.allows("web", "juliet@bücher.example", "bücher.example")
+    with pytest.raises(ConfigError, match="configured twice, in another spelling"):
+        read(tmp_path, text + '[host."bücher.example"]\ntimeout = 3\n')
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.toml: can't be read: No such file"):
         load(tmp_path / "none.toml")

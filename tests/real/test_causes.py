@@ -99,3 +99,31 @@ def test_a_connection_manager_at_an_ipv6_address_is_logged_in_to(tmp_path: Path)
         assert server.request("GET", "/ready").status == 200
     finally:
         server.stop()
+
+
+def test_hosts_with_an_underscore_or_in_punycode_are_warmed(tmp_path: Path) -> None:
+    hosts = 'hosts:\n  - example.org\n  - my_host.example\n  - "xn--bcher-kva.example"\n  - "zoë.example"\n'
+    server = Server(tmp_path, ("hosts:\n  - example.org\n", hosts)).start()
+    try:
+        for asked, served in (
+            ("my_host.example", "my_host.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("zoë.example", "zoë.example"),
+            ("xn--zo-ija.example", "zoë.example"),
+        ):
+            reply = server.warm(jid=f"juliet@{asked}", presence="available", fetch="roster", wait=1)
+            assert reply.status == 200, (asked, reply.body)
+            session = reply.json()
+            assert session["jid"].partition("/")[0] == f"juliet@{served}"
+            client = BoshClient(server.bosh, served).attach(session)
+            assert client.ping()
+            client.terminate()
+            given = server.post("/credentials", jid=f"romeo@{asked}").json()
+            assert given["jid"] == f"romeo@{served}"
+            client = BoshClient(server.bosh, served)
+            client.log_in("romeo", given["password"])
+            client.terminate()
+        assert server.command("check_account", user="romeo", host="xn--bcher-kva.example") in (0, None)
+    finally:
+        server.stop()

@@ -20,6 +20,7 @@ from warmside.bosh.body import NS_XBOSH, decode
 from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.config.settings import Bosh
+from warmside.extauth.request import ExtauthRequest
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
@@ -76,6 +77,8 @@ class FakeManager(Resource):
         self.caching = False
         self.seen: list[str] = []
         self.alive: dict[str, str] = {}
+        self.serves: Callable[[str], bool] = lambda host: True
+        """Returns False if a host is unknown, in the spelling of ``to``."""
         self.responses: dict[str, bytes] = {}
         self.accepted: set[str] = set()
         self.banned: Callable[[str | None], bool] = lambda address: False
@@ -96,6 +99,9 @@ class FakeManager(Resource):
             self._finish(request, body(attributes="type='terminate' condition='item-not-found'"))
             return NOT_DONE_YET
         self.seen.append(kind)
+        if kind == "create" and not self.serves(received.attributes["to"]):
+            self._finish(request, body(attributes="type='terminate' condition='internal-server-error'"))
+            return NOT_DONE_YET
         if kind == "create" and self.banned(request.getHeader("X-Forwarded-For")):
             self._finish(request, body(attributes="type='terminate' condition='policy-violation'"))
             return NOT_DONE_YET
@@ -187,7 +193,9 @@ class FakeManager(Resource):
         return respond
 
     def _sasl_result(self, bare: str, password: str) -> str:
-        if self.store.redeem(bare, password.encode()):
+        user, _, host = bare.partition("@")
+        asked = ExtauthRequest("auth", user, host, password.encode())
+        if self.store.redeem(asked.bare_jid, asked.secret):
             self.accepted.add(password)
         elif not (self.caching and password in self.accepted):
             return NOT_AUTHORIZED

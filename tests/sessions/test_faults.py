@@ -133,6 +133,17 @@ class TestFaults(Warming):
             self.nothing_left()
 
     @run
+    async def test_creation_that_is_lost_while_a_ban_is_examined_is_retried(self) -> None:
+        await self.probed()
+        self.fake.banned = lambda address: address is not None
+        lost = body(attributes="type='terminate' condition='item-not-found'")
+        self.fake.fault = lambda kind, count: lost if (kind, count) == ("create", 2) else None
+        with self.assertRaises(errors.Banned) as caught:
+            await self.warm(address="203.0.113.7")
+        self.assertEqual(caught.exception.owner, "browser")
+        self.assertEqual(self.fake.seen.count("create"), 3)
+
+    @run
     async def test_ban_whose_address_can_not_be_found_out_names_both_owners(self) -> None:
         await self.probed()
         self.fake.banned = lambda address: address is not None

@@ -62,6 +62,31 @@ class TestAddresses(Warming):
                 await self.warm()
         self.assertEqual(len(self.fake.alive), 2)
 
+    @run
+    async def test_host_is_logged_in_to_in_the_spelling_that_the_server_knows(self) -> None:
+        for served in ("bücher.example", "xn--bcher-kva.example"):
+            self.fake.serves = served.__eq__
+            self.make()
+            self.assertEqual(self.warmer.served(prepare("a@xn--bcher-kva.example")).host, "bücher.example")
+            for asked in ("xn--bcher-kva.example", "Bücher.example", "bücher.example"):
+                self.fake.seen.clear()
+                session = await self.warmer.warm(WarmRequest(prepare(f"juliet@{asked}")))
+                self.assertEqual(session.jid, f"juliet@{served}/r")
+            self.assertEqual(self.fake.seen.count("create"), 1, "the spelling is remembered")
+            self.assertEqual(self.warmer.served(prepare("a@bücher.example")).host, served)
+        self.nothing_left()
+        self.assertEqual(self.remembered, ["juliet@bücher.example"] * 6)
+
+    @run
+    async def test_host_that_the_server_knows_in_no_spelling_is_an_error(self) -> None:
+        self.fake.serves = lambda host: False
+        for host, tried in (("bücher.example", 2), ("example.org", 1)):
+            self.fake.seen.clear()
+            with self.assertRaises(errors.Terminated):
+                await self.warmer.warm(WarmRequest(prepare(f"juliet@{host}"), "county"))
+            self.assertEqual(self.fake.seen.count("create"), tried)
+        self.nothing_left()
+
 
 class TestQueue(Warming):
     @run

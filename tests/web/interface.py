@@ -73,6 +73,9 @@ class FakeWarmer:
         self.minted_for.append(jid.full())
         return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(MINTED)
 
+    def served(self, jid: JID) -> JID:
+        return jid
+
     def revoke_later(self, minted: OneTimePassword) -> None:
         self.revoked.append(minted)
 

@@ -13,7 +13,7 @@ from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS
 from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID, ended
 from warmside.bosh.session import Request, Session, condition_in, stream_error
-from warmside.jids import JID, InvalidJID, prepare
+from warmside.jids import JID, InvalidJID, PreparedJID, prepare
 
 NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -54,6 +54,7 @@ class Login:
         self.session = session
         self.step = "session creation"
         self.jid: JID | None = None
+        """The bound JID, with its host as the server spells it."""
         self.others: list[Element] = []
         """Elements that belong to neither the login nor its pings, in order of arrival."""
         self.work: sasl.Work | None = None
@@ -192,7 +193,7 @@ class Login:
             raise InvalidResponse("the server bound an invalid JID") from None
         if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
             raise WrongJID("the server bound another account than requested")
-        self.jid = bound
+        self.jid = PreparedJID(bound.user, self.session.parameters.host, bound.resource)
         self.step = "handover"
 
     def _advance(self) -> list[Request]:

@@ -13,9 +13,9 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.errors import Banned, BoshError, Terminated, Unreachable
+from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
-from warmside.bosh.session import Parameters, Recoverable, Request, Session
+from warmside.bosh.session import Recoverable, Request, Session
 from warmside.bosh.transport import ConnectionBroken, ConnectionLease, Response
 
 MAX_RETRIES = 3
@@ -265,28 +265,3 @@ async def terminate(reactor: Any, lease: ConnectionLease, session: Session, seco
         finally:
             if timer.active():
                 timer.cancel()
-
-
-async def is_banned(reactor: Any, lease: ConnectionLease, host: str, seconds: float) -> bool | None:
-    """Return True if a session can't be created because of a ban; ``None`` if it is not known. Raises nothing.
-
-    The session is ended at once.
-
-    :param seconds: timeout for each of up to three requests.
-    """
-    session = Session(Parameters(host))
-    creation = session.create()
-    posted = lease.post(creation.body)
-    timer = reactor.callLater(seconds, posted.cancel)
-    try:
-        response = await posted
-        session.receive(creation.rid, response.status, response.body)
-    except Banned:
-        return True
-    except Exception:
-        return None
-    finally:
-        if timer.active():
-            timer.cancel()
-    await terminate(reactor, lease, session, seconds)
-    return False

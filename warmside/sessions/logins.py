@@ -2,21 +2,24 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from twisted.logger import Logger
 
+from warmside.bosh.bans import is_banned
 from warmside.bosh.errors import Banned, BoshError, InvalidResponse, Refused, StreamFailed, Terminated
 from warmside.bosh.login import Login
-from warmside.bosh.runner import LoginRunner, Runtime, is_banned
+from warmside.bosh.runner import LoginRunner, Runtime
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
+from warmside.bosh.transport import ConnectionLease
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions.deadline import LoginTask
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.replayprobe import OneTimeRefused
+from warmside.sessions.spellings import UNKNOWN_HOST, HostSpellings
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
@@ -82,6 +85,7 @@ class Logins:
         self._hosts = hosts
         self._passwords = passwords
         self._throttle = throttle
+        self.spellings = HostSpellings()
 
     @asynccontextmanager
     async def logged_in(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
@@ -106,30 +110,41 @@ class Logins:
     async def _run(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
         runtime = self._runtime
         since = runtime.reactor.seconds()
-        manager = self._hosts(spec.parameters.host).manager
+        manager = self._hosts(spec.jid.host).manager
         async with manager.reserve(address=spec.address) as lease:
             runtime.observe("waiting for a connection", runtime.reactor.seconds() - since)
-            session = Session(spec.parameters, early=manager.pipelining.allowed)
-            login = task.login = Login(
-                session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
-            )
-            runner = LoginRunner(runtime, lease, login, task.cleanup_time)
-            try:
-                await runner.log_in()
-                yield login, runner
-            except BaseException as error:
-                if failed_early(login, error) or (task.timed_out and failed_early(login)):
-                    manager.pipelining.avoid()
-                    if isinstance(error, BoshError):
-                        error.early = True
-                await self._clean_up(runner, spec.minted, error)
-                if isinstance(error, Banned) and spec.address is not None and not login.authenticated:
-                    seconds = task.cleanup_time / 4
-                    banned = await is_banned(runtime.reactor, lease.without_address(), spec.parameters.host, seconds)
-                    error.owner = {True: "warmside", False: "browser", None: "unknown"}[banned]
-                raise
-            finally:
-                manager.pipelining.learn(session)
+            spellings = self.spellings.candidates(spec.jid.host)
+            for spelling in spellings:
+                session = Session(replace(spec.parameters, host=spelling), early=manager.pipelining.allowed)
+                login = task.login = Login(
+                    session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
+                )
+                runner = LoginRunner(runtime, lease, login, task.cleanup_time)
+                try:
+                    await runner.log_in()
+                    yield login, runner
+                    return
+                except BaseException as error:
+                    if spelling != spellings[-1] and host_unknown(session, error):
+                        await runner.close()
+                        continue
+                    if failed_early(login, error) or (task.timed_out and failed_early(login)):
+                        manager.pipelining.avoid()
+                        if isinstance(error, BoshError):
+                            error.early = True
+                    await self._clean_up(runner, spec.minted, error)
+                    if isinstance(error, Banned) and spec.address is not None and not login.authenticated:
+                        error.owner = await self._banned_owner(lease, session.parameters.host, task.cleanup_time / 4)
+                    raise
+                finally:
+                    manager.pipelining.learn(session)
+                    if session.created:
+                        self.spellings.learn(spec.jid.host, spelling)
+
+    async def _banned_owner(self, lease: ConnectionLease, host: str, seconds: float) -> str:
+        """Return whose address is banned, if a request with the browser's address was rejected."""
+        banned = await is_banned(self._runtime.reactor, lease.without_address(), host, seconds)
+        return {True: "warmside", False: "browser", None: "unknown"}[banned]
 
     async def _report(self, verdict: Verdict, login: Login | None) -> None:
         """Report the outcome of a login. One that created no session reached no server, and has none."""
@@ -163,3 +178,9 @@ def failed_early(login: Login, error: BaseException | None = None) -> bool:
     """
     broken = error is None or isinstance(error, Terminated | StreamFailed | InvalidResponse)
     return broken and login.sent_early and login.session.created and not login.complete
+
+
+def host_unknown(session: Session, error: BaseException) -> bool:
+    """Return True if the cause of an error may be that the server does not know this spelling of the host."""
+    unknown = isinstance(error, Terminated | StreamFailed) and error.condition in UNKNOWN_HOST
+    return unknown and not session.created

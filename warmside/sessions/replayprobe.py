@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from warmside.bosh.errors import Refused
-from warmside.jids import JID
+from warmside.jids import JID, PreparedJID
 from warmside.otp import OneTimePassword
 from warmside.sessions.singleflight import SingleFlight
 from warmside.store.interface import PasswordStore, RevocationStatus
@@ -88,7 +88,7 @@ class ReplayProbe:
             self._safe[host] = True
 
     async def _probe(self, host: str) -> None:
-        jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))
+        jid: JID = PreparedJID(f"warmside-probe-{secrets.token_hex(8)}", host, None)
         password = await self._store.mint(jid.userhost(), self._lifetime)
         try:
             await self._authenticate(jid, password)

@@ -93,6 +93,10 @@ class Warmer:
         """
         return self._start(jid.host, lambda task: self._check_password(jid, password, task))
 
+    def served(self, jid: JID) -> JID:
+        """Return a prepared JID with its host as the server spells it, as far as a login has found out."""
+        return self._logins.spellings.served(jid)
+
     def revoke_later(self, minted: OneTimePassword) -> None:
         """Revoke a password that was not delivered."""
         self._passwords.revoke_later(minted)
