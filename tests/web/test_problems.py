@@ -113,6 +113,8 @@ def test_each_failure_has_its_status_and_description(
         assert problem["step"] == "resource binding"
         if problem["type"] in {f"urn:warmside:{name}" for name in SASL_PROBLEMS}:
             assert problem["condition"] == name
+    if isinstance(failure, errors.ConditionError) and name == "login-failed":
+        assert problem["condition"] == failure.condition
 
 
 def test_every_sasl_condition_of_the_standard_has_a_problem_of_its_name() -> None:
