@@ -9,6 +9,7 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient
+from tests.real.managers import ImitatedManager
 from tests.real.parts import TWISTD, Server, Site, exchanged, until
 from tests.real.processes import Folder
 from tests.real.prosody import Prosody
@@ -127,3 +128,26 @@ def test_hosts_with_an_underscore_or_in_punycode_are_warmed(tmp_path: Path) -> N
         assert server.command("check_account", user="romeo", host="xn--bcher-kva.example") in (0, None)
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("fault", ["drops_payload", "breaks_on_early_restart"])
+def test_managers_that_mishandle_early_requests_are_logged_in_to(tmp_path: Path, fault: str) -> None:
+    server = Server(tmp_path)
+    manager = ImitatedManager(server.bosh, **{fault: True})
+    plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
+    imitated = f'url = "http://127.0.0.1:{manager.port}/bosh"'
+    server.toml.write_text(exchanged(server.toml.read_text(), (plain, imitated)))
+    server.start()
+    try:
+        server.command("register", user="paris", host="example.org", password="county")
+        for _ in range(30):
+            server.attached("juliet@example.org").terminate()
+        server.attached("paris@example.org", password="county").terminate()
+        wrong = server.warm(jid="paris@example.org", password="wrong")
+        assert (wrong.status, wrong.json()["type"]) == (403, "urn:warmside:password-refused")
+        processes = 2
+        assert manager.lost <= processes, "each process recognizes the manager at its first failure"
+        assert fault == "drops_payload" or manager.lost, "the imitation loses sessions"
+    finally:
+        server.stop()
+        manager.stop()
