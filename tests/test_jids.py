@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.words.protocols.jabber.jid import InvalidFormat, prep
 
-from warmside.jids import JID, InvalidJID, Pattern, prepare, prepare_host
+from warmside.jids import JID, InvalidJID, Pattern, ascii_host, prepare, prepare_host, unicode_host
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,15 @@ from warmside.jids import JID, InvalidJID, Pattern, prepare, prepare_host
         ("juliet@example.org.", "juliet@example.org"),
         ("juliet@example.org/a/b@c", "juliet@example.org/a/b@c"),
         ("straße@example.org", "strasse@example.org"),
+        ("juliet@my_host.Example", "juliet@my_host.example"),
+        ("jüliet@_Bü_cher.example/a b", "jüliet@_bü_cher.example/a b"),
+        ("juliet@xn--bcher-kva.example", "juliet@bücher.example"),
+        ("juliet@XN--BCHER-KVA.example.", "juliet@bücher.example"),
+        ("juliet@xn--bcher-kva\u3002example", "juliet@bücher.example"),
+        # These mean no label in Unicode that nameprep leaves as it is.
+        ("juliet@xn--strae-oqa.example", "juliet@xn--strae-oqa.example"),
+        ("juliet@xn--99999999.example", "juliet@xn--99999999.example"),
+        ("juliet@xn--a.example", "juliet@xn--a.example"),
     ],
 )
 def test_a_jid_is_prepared(text: str, full: str) -> None:
@@ -61,6 +70,26 @@ def test_any_text_is_prepared_or_rejected(text: str) -> None:
     assert prepare(jid.full()).full() == jid.full(), "preparing a prepared JID changes nothing"
 
 
+@given(st.text(max_size=20) | st.text("aZ_-ßüſ", max_size=9), st.sampled_from(["", "chat."]))
+def test_the_two_spellings_of_a_host_are_one_host(label: str, above: str) -> None:
+    try:
+        host = prepare_host(f"{above}{label}.example")
+    except InvalidJID:
+        return
+    if all(len(each) <= 63 for each in ascii_host(host).split(".")):
+        assert prepare_host(ascii_host(host)) == unicode_host(ascii_host(host)) == host
+    assert ascii_host(host).isascii()
+
+
+@given(st.from_regex(r"xn--[a-z0-9-]{0,20}", fullmatch=True))
+def test_no_two_names_in_punycode_are_one_host(label: str) -> None:
+    try:
+        host = prepare_host(label)
+    except InvalidJID:
+        return
+    assert ascii_host(host) == label
+
+
 @given(st.text(max_size=30) | st.text("aZ.-ßüſ\u3002\uff0e", max_size=12))
 def test_any_host_is_prepared_or_rejected(text: str) -> None:
     try:
@@ -84,6 +113,13 @@ def test_any_host_is_prepared_or_rejected(text: str) -> None:
         ("*@*.example.org", "juliet@example.org", False),
         ("a.c@example.org", "abc@example.org", False),
         ("*@my-*", "juliet@my-host", True),
+        ("*@my_*", "juliet@my_host", True),
+        ("*@my_host.example", "juliet@myxhost.example", False),
+        ("*@xn--bcher-kva.example", "juliet@bücher.example", True),
+        ("*@bücher.example", "juliet@bücher.example", True),
+        ("admin@xn--*", "admin@bücher.example", True),
+        ("admin@*.xn--bcher-kva.example", "admin@chat.bücher.example", True),
+        ("xn--*@example.org", "ü@example.org", False),
     ],
 )
 def test_a_pattern_matches_whole_bare_jids(pattern: str, bare: str, matches: bool) -> None:
@@ -102,8 +138,9 @@ def test_the_shortcut_for_ascii_gives_the_prepared_jid(text: str) -> None:
         jid = prepare(text)
     except InvalidJID:
         return
-    assert (jid.user, jid.host, jid.resource) == prep(jid.user, jid.host, jid.resource)
-    assert isinstance(jid, JID) and jid == JID(jid.full())
+    without = jid.host.replace("_", "0")  # nameprep forbids _
+    assert (jid.user, without, jid.resource) == prep(jid.user, without, jid.resource)
+    assert isinstance(jid, JID) and jid == prepare(jid.full())
 
 
 @given(

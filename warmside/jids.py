@@ -2,6 +2,9 @@
 
 A JID is prepared once, when it is received. The rest of warmside compares, stores, sends and logs only
 the prepared form. A JID that ejabberd would interpret differently must be rejected.
+
+A host has one prepared form, in Unicode. Its spelling in Punycode (``xn--…``) is the same host. A label may have ``_``,
+which nameprep forbids, because ejabberd serves such hosts.
 """
 
 import re
@@ -10,7 +13,16 @@ from functools import lru_cache
 
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat, prep
 
-__all__ = ["JID", "InvalidJID", "Pattern", "prepare", "prepare_host"]
+__all__ = [
+    "JID",
+    "InvalidJID",
+    "Pattern",
+    "PreparedJID",
+    "ascii_host",
+    "prepare",
+    "prepare_host",
+    "unicode_host",
+]
 
 MAX_PART = 1023
 """Maximum bytes (UTF-8) of each part of a JID (RFC 6122)."""
@@ -18,15 +30,20 @@ MAX_CHARACTERS = 4 * MAX_PART
 """Maximum characters of a JID before it is prepared."""
 
 _PREPARED_LOCAL = re.compile(r"[a-z0-9._~+=-]+")
-_PREPARED_HOST = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_PREPARED_HOST = re.compile(r"[a-z0-9_]+(?:[.-][a-z0-9_]+)*")
 _PREPARED_RESOURCE = re.compile(r"[!-~]+")
 """Parts that are prepared already; most JIDs consist of such parts."""
 
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_PUNYCODE = "xn--"
+_MAX_LABEL = 63
+"""Maximum characters of a label in Punycode (RFC 1035)."""
+
 
 class PreparedJID(JID):
-    """A JID made of prepared parts, without the time to prepare them again."""
+    """A JID made of prepared parts, without the time to prepare them again. ``local`` is ``None`` for a server."""
 
-    def __init__(self, local: str, host: str, resource: str | None) -> None:
+    def __init__(self, local: str | None, host: str, resource: str | None) -> None:
         self.user = local
         self.host = host
         self.resource = resource
@@ -60,37 +77,77 @@ def prepare(text: str) -> JID:
     ):
         return PreparedJID(local, host, resource or None)
     try:
-        jid = JID(tuple=(local, host, resource or None))
+        user, _, prepared_resource = prep(local, "host", resource or None)
     except (InvalidFormat, UnicodeError) as error:
         part = "resource" if "resource" in str(error) else "local part"
         raise InvalidJID(f"{part} of the JID has a forbidden character") from None
-    if not jid.user or (slash and not jid.resource):
+    if not user or (slash and not prepared_resource):
         raise InvalidJID("a part of the JID is empty once it is prepared")
-    for each in (jid.user, jid.resource or ""):
+    for each in (user, prepared_resource or ""):
         if len(each.encode()) > MAX_PART:
             raise InvalidJID(f"a part of the JID is longer than {MAX_PART} bytes")
-    return jid
+    return PreparedJID(user, host, prepared_resource)
 
 
 @lru_cache(maxsize=1024)
 def prepare_host(host: str) -> str:
     """Prepare the host part of a JID.
 
-    :param host: a domain name; one trailing dot is dropped (RFC 7622, 3.2).
+    :param host: a domain name in any spelling; one trailing dot is dropped (RFC 7622, 3.2).
+    :returns: the domain name in Unicode.
     :raises InvalidJID: the text is not a domain name, or is longer than 1023 bytes.
     """
     if _PREPARED_HOST.fullmatch(host) and len(host) <= MAX_PART:
         return host
-    host = re.sub(r"[.\u3002\uff0e\uff61]$", "", host)
-    try:
-        _, prepared, _ = prep(None, host, None)
-    except (InvalidFormat, UnicodeError, IndexError):
-        raise InvalidJID("host is not a domain name") from None
+    labels = _DOTS.split(host)
+    if len(labels) > 1 and not labels[-1]:
+        labels.pop()
+    prepared = unicode_host(".".join(_prepare_label(label) for label in labels))
     if not all(prepared.split(".")):
         raise InvalidJID("host is not a domain name")
     if len(prepared.encode()) > MAX_PART:
         raise InvalidJID(f"host is longer than {MAX_PART} bytes")
     return prepared
+
+
+def _prepare_label(label: str) -> str:
+    """Prepare a label of a host by nameprep, but for ``_``."""
+    if "_" in label and (label.startswith("-") or label.endswith("-")):
+        raise InvalidJID("host is not a domain name")
+    try:
+        return "".join(
+            part if number % 2 or not part else prep(None, part, None)[1]
+            for number, part in enumerate(re.split("([_-]+)", label) if "_" in label else [label])
+        )
+    except (InvalidFormat, UnicodeError, IndexError):
+        raise InvalidJID("host is not a domain name") from None
+
+
+@lru_cache(maxsize=1024)
+def unicode_host(host: str) -> str:
+    """Return a prepared host with each label in Unicode whose Punycode means exactly that label."""
+    return ".".join(map(_unicode_label, host.split("."))) if _PUNYCODE in host else host
+
+
+@lru_cache(maxsize=1024)
+def ascii_host(host: str) -> str:
+    """Return a prepared host with each label that is not ASCII in Punycode (RFC 3490, ToASCII)."""
+    if host.isascii():
+        return host
+    return ".".join(
+        label if label.isascii() else _PUNYCODE + label.encode("punycode").decode() for label in host.split(".")
+    )
+
+
+def _unicode_label(label: str) -> str:
+    if not label.startswith(_PUNYCODE) or len(label) > _MAX_LABEL:
+        return label
+    try:
+        text = label.removeprefix(_PUNYCODE).encode("ascii").decode("punycode")
+        exact = not text.isascii() and _prepare_label(text) == text and ascii_host(text) == label
+    except (UnicodeError, InvalidJID):
+        return label
+    return text if exact else label
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +180,19 @@ class Pattern:
         return cls(text, re.compile(regex, re.DOTALL))
 
     def matches(self, bare: str) -> bool:
-        """Return True if the pattern matches a prepared bare JID."""
-        return self._regex.fullmatch(bare) is not None
+        """Return True if the pattern matches a prepared bare JID, with its host in Unicode or in Punycode."""
+        if self._regex.fullmatch(bare):
+            return True
+        local, _, host = bare.rpartition("@")
+        return not host.isascii() and self._regex.fullmatch(f"{local}@{ascii_host(host)}") is not None
 
 
 def _prepare_piece(piece: str) -> str:
     """Prepare the part of a host between two ``*``. It may begin and end with a dot or a hyphen."""
     try:
         return "".join(
-            part if part in ("", ".", "-") else prep(None, part, None)[1]
-            for part in re.split(r"([.-])", re.sub("[\u3002\uff0e\uff61]", ".", piece))
+            part if part in ("", ".", "-", "_") else prep(None, part, None)[1]
+            for part in re.split(r"([._-])", _DOTS.sub(".", piece))
         )
     except (InvalidFormat, UnicodeError, IndexError):
         raise InvalidJID("host is not a domain name") from None

@@ -48,6 +48,11 @@ class Behaviour:
     ends_trimmed: bool = True
     """True if a repeated request whose response is no longer stored ends the session. False: it is never answered, as
     in ejabberd."""
+    drops_payload: bool = False
+    """True if the payload of a session creation is dropped, and a creation without ``content`` is never answered, as
+    in punjab."""
+    breaks_on_early_restart: bool = False
+    """True if a restart before ``<success/>`` ends the session, as in node-xmpp-bosh."""
 
 
 @dataclass
@@ -132,16 +137,23 @@ class SimulatedManager:
         if "pause" in body.attributes:
             self._pause(rid, int(body.attributes["pause"]))
             return
+        if request.creation and self.behaviour.drops_payload and "content" not in body.attributes:
+            return
+        restarts = body.attributes.get((NS_XBOSH, "restart")) == "true"
+        if restarts and self.behaviour.breaks_on_early_restart and not self.authenticated:
+            self._terminate(rid, "item-not-found")
+            return
         self.held.append(rid)
         if not self.behaviour.at_once:
             self._release(max(1, self.behaviour.hold))
         if request.creation:
             self._then(self._features)
-        if body.attributes.get((NS_XBOSH, "restart")) == "true":
+        if restarts:
             assert not body.elements, "the payload of a restart is lost"
             self._then(self._restart)
         else:
-            for element in body.elements:
+            dropped = request.creation and self.behaviour.drops_payload
+            for element in () if dropped else body.elements:
                 self._then(partial(self._stanza, element))
         self._release()
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bosh.manager import Behaviour, SimulatedManager
-from warmside.bosh.errors import Refused
+from warmside.bosh.errors import Refused, Terminated
 from warmside.bosh.login import Login
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
@@ -16,11 +16,10 @@ from warmside.jids import prepare
 MAX_STEPS = 500
 
 
-def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True) -> Login:
+def new_login(*, one_time: bool = True, parallel: int = 2, bind: bool = True, early: bool = True) -> Login:
     credentials = Credentials(prepare("juliet@example.org/r"), "secret", one_time=one_time)
-    return Login(
-        Session(Parameters("example.org"), first_rid=100), credentials, parallel=parallel, bind=bind, within=10
-    )
+    session = Session(Parameters("example.org"), first_rid=100, early=early)
+    return Login(session, credentials, parallel=parallel, bind=bind, within=10)
 
 
 def drive(login: Login, manager: SimulatedManager, choose: Callable[[int], int]) -> int:
@@ -114,6 +113,39 @@ def test_a_login_without_bind_binds_nothing(behaviour: Behaviour, data: st.DataO
     login, manager = new_login(bind=False), SimulatedManager(behaviour)
     drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
     assert login.jid is None and not manager.restarted
+
+
+@settings(max_examples=300, deadline=None)
+@given(behaviours, st.booleans(), st.booleans(), st.booleans(), st.data())
+def test_a_login_without_early_requests_works_on_a_manager_that_mishandles_them(
+    behaviour: Behaviour, drops_payload: bool, breaks: bool, one_time: bool, data: st.DataObject
+) -> None:
+    behaviour.drops_payload, behaviour.breaks_on_early_restart = drops_payload, breaks
+    login, manager = new_login(one_time=one_time, early=False), SimulatedManager(behaviour)
+    drive(login, manager, lambda total: data.draw(st.integers(0, total - 1)))
+    assert login.jid is not None and not login.session.outstanding and not login.sent_early
+    assert login.session.next_rid == manager.last + 1 and not manager.over
+
+
+def test_an_early_restart_is_lost_on_a_manager_like_node_xmpp_bosh() -> None:
+    manager = SimulatedManager(Behaviour(slow_authentication=True, breaks_on_early_restart=True))
+    login = new_login()
+    manager.arriving += login.start()
+    for _ in ("the creation arrives", "the features are sent"):
+        manager.moves()[0]()
+    manager.arriving += login.receive(*_response(manager.leaving.pop()))
+    manager.moves()[0]()
+    with pytest.raises(Terminated, match="item-not-found"):
+        while manager.leaving:
+            login.receive(*_response(manager.leaving.pop()))
+    assert login.sent_early and not login.complete
+
+
+def test_an_early_authentication_is_lost_on_a_manager_like_punjab() -> None:
+    login = new_login()
+    with pytest.raises(AssertionError, match="nothing can happen any more"):
+        drive(login, SimulatedManager(Behaviour(restart_logic=False, drops_payload=True)), promptly)
+    assert login.sent_early and not login.complete
 
 
 def promptly(total: int) -> int:

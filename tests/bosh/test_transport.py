@@ -32,7 +32,7 @@ class Peer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.transports: list[Any] = []
         self.refuses = False
-        monkeypatch.setattr("warmside.bosh.agent.HostnameEndpoint", lambda *_, **__: self)
+        monkeypatch.setattr("warmside.compat.hostnames._PlainHostnameEndpoint", lambda *_, **__: self)
         reactor = MemoryReactorClock()
         self.manager = ConnectionManager(reactor, "http://127.0.0.1:5282/bosh?x=1", 8)
         self.lease = ConnectionLease(self.manager, 1, "203.0.113.7")

@@ -18,8 +18,8 @@ from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from tests.support import now
-from warmside.bosh.agent import PreparedURL
 from warmside.compat import httpclient
+from warmside.compat.hostnames import PreparedURL
 
 REQUEST = b"POST /bosh HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -144,10 +144,11 @@ class Agent:
         return fail(ConnectionLost())
 
 
-def test_treq_takes_a_prepared_url_as_it_is() -> None:
-    agent, url = Agent(), PreparedURL("http://münchen.example:5282/bosh")
+@pytest.mark.parametrize("host", ["xn--mnchen-3ya.example", "ejabberd_1", "[::1]"])
+def test_treq_takes_a_prepared_url_as_it_is(host: str) -> None:
+    agent, url = Agent(), PreparedURL(f"http://{host}:5282/bosh?x=%41#y")
     posted: Deferred[Any] = HTTPClient(agent).request("POST", url, data=b"", unbuffered=True)
     posted.addErrback(lambda failure: failure.trap(ConnectionLost))
-    assert agent.seen == [(b"POST", b"http://xn--mnchen-3ya.example:5282/bosh")], (
+    assert agent.seen == [(b"POST", f"http://{host}:5282/bosh?x=%41".encode())], (
         "treq.client.HTTPClient.request no longer calls EncodedURL.to_uri and to_text"
     )

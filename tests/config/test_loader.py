@@ -75,6 +75,10 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         ("http = 1\n" + ADMINS, "http = 1", "write [http]"),
         (ADMINS + '[bosh]\nurl = "ftp://x/"\n', 'bosh.url = "ftp://x/"', "http://127.0.0.1:5282/bosh"),
         (ADMINS + '[bosh]\nurl = "http://[x/"\n', "bosh.url", "connection manager"),
+        (ADMINS + '[bosh]\nurl = "http://a..b/"\n', "bosh.url", "connection manager"),
+        (ADMINS + '[bosh]\nurl = "http://[fe80::1%25eth0]/"\n', "bosh.url", "connection manager"),
+        (ADMINS + '[bosh]\nurl = "https://ejabberd_1/bosh"\n', "bosh.url", "another name of this host"),
+        (ADMINS + '[extauth]\nurl = "https://web_1/x"\n', "extauth.url", "another name of this host"),
         (ADMINS + '[bosh]\nurl = "http://example.org/"\n', "bosh.url", "use https"),
         (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "No such file"),
         (ADMINS + '[bosh]\nca_file = "relative"\n', "bosh.ca_file", "absolute"),
@@ -176,6 +180,15 @@ def test_unsupported_store_is_named_without_its_password(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="not implemented yet") as wrong:
         read(tmp_path, ADMINS + '[passwords]\nstore = "redis://:geheim@localhost"\n')
     assert "geheim" not in str(wrong.value)
+
+
+def test_both_spellings_of_a_host_are_one_host(tmp_path: Path) -> None:
+    text = ADMINS + '[policy]\nhosts = ["xn--bcher-kva.example"]\n[host."XN--BCHER-KVA.example"]\ntimeout = 3\n'
+    config = read(tmp_path, text)
+    assert config.bosh_for("bücher.example").timeout == 3
+    assert config.allows("web", "juliet@bücher.example", "bücher.example")
+    with pytest.raises(ConfigError, match="configured twice, in another spelling"):
+        read(tmp_path, text + '[host."bücher.example"]\ntimeout = 3\n')
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -144,6 +144,25 @@ def test_known_users_are_kept_in_a_file_until_they_are_removed(tmp_path: Path) -
     assert not result(reopened, "removeuser")
 
 
+def test_a_user_of_a_host_in_punycode_is_known_in_both_spellings(tmp_path: Path) -> None:
+    users = SQLiteKnownUsers(tmp_path / "users.sqlite")
+    handler = UsersAuthority(users)
+    for known in ("juliet@bücher.example", "juliet@xn--bcher-kva.example"):
+        users.remember(known)
+        assert handler.answer(ExtauthRequest("isuser", "juliet", "xn--bcher-kva.example")) is True
+        assert handler.answer(ExtauthRequest("removeuser", "juliet", "xn--bcher-kva.example")) is True
+        assert not users.exists(known)
+
+
+def test_a_one_time_password_is_redeemed_in_both_spellings_of_its_host() -> None:
+    handler, store, _ = chain()
+    for host in ("bücher.example", "xn--bcher-kva.example"):
+        minted = store.mint("juliet@bücher.example", 30)
+        asked = ExtauthRequest("auth", "juliet", host, now(minted).text.encode())
+        assert now(handler.answer(asked)) is True
+        assert now(handler.answer(asked)) is False
+
+
 def test_all_users_or_none_may_exist() -> None:
     assert result(UsersAuthority(ConstantUsers(everyone=True)), "isuser")
     assert not result(UsersAuthority(ConstantUsers(everyone=False)), "isuser")

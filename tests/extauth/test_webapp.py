@@ -13,6 +13,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.extauth.support import reactor, request, temporary_folder, unavailable, until
+from tests.resolving import CONTAINER, knowing_the_container
 from tests.support import logging
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.extauth.authorities import AuthorityUnavailable
@@ -169,6 +170,18 @@ class ConnectionTest(TestCase):
         for _ in range(3):
             await later(self.authority.answer(request("isuser")))
         self.assertEqual(self.site.connections, 1)
+
+    async def test_an_ipv6_address_and_the_name_of_a_container_are_connected_to(self) -> None:
+        six = reactor.listenTCP(0, self.site, interface="::1")
+        self.addCleanup(six.stopListening)
+        for host, port in (("[::1]", six), (CONTAINER, self.port)):
+            authority = WebAppAuthority(reactor, f"http://{host}:{port.getHost().port}/extauth", None)
+            self.addCleanup(authority.close)
+            with knowing_the_container():
+                self.assertIs(await later(authority.answer(request("auth", b"right"))), True)
+                self.assertIs(await later(authority.answer(request("auth", b"wrong"))), False)
+            sent = self.application.headers[-1].getRawHeaders("Host")
+            self.assertEqual(sent, [f"{host}:{port.getHost().port}"])
 
     async def test_each_of_many_concurrent_requests_gets_its_own_response(self) -> None:
         expected = [number % 3 == 0 for number in range(100)]

@@ -88,8 +88,12 @@ class Site:
 
     def warm(self, accept: str = "application/json", /, **fields: object) -> Reply:
         """Send ``POST /warm`` as the admin, with JSON."""
+        return self.post("/warm", accept, **fields)
+
+    def post(self, path: str, accept: str = "application/json", /, **fields: object) -> Reply:
+        """Send a POST request as the admin, with JSON."""
         headers = {"Authorization": basic(), "Accept": accept, "Content-Type": "application/json"}
-        return self.request("POST", "/warm", json.dumps(fields).encode(), headers)
+        return self.request("POST", path, json.dumps(fields).encode(), headers)
 
     def serves(self) -> bool:
         """Return True if ``/health`` answers 200."""

@@ -105,9 +105,9 @@ def test_prebind_of_mod_bosh_is_named(tmp_path: Path) -> None:
     server.start()
     try:
         reply = server.warm(jid="juliet@example.org")
-        assert reply.status == 502 and "prebind: true" in reply.json()["detail"], reply.body
-        # A login with an account's own password sends it only once the server has offered its mechanisms.
-        reply = server.warm(jid="boss@example.org", password="own")
+        assert reply.status == 504 and "prebind: true" in reply.json()["detail"], reply.body
+        # A login with the user's own password sends it only once the server has offered its mechanisms.
+        reply = server.warm(jid="juliet@example.org", password="own")
         assert reply.status == 504 and "prebind: true" in reply.json()["detail"], reply.body
     finally:
         server.stop()

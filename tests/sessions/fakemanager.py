@@ -20,6 +20,7 @@ from warmside.bosh.body import NS_XBOSH, decode
 from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.config.settings import Bosh
+from warmside.extauth.request import ExtauthRequest
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
@@ -40,6 +41,7 @@ MECHANISMS = (
     "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>"
     "<mechanism>PLAIN</mechanism></mechanisms></stream:features>"
 )
+SUCCESS = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 NOT_AUTHORIZED = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"
 
 Fault = Callable[[str, int], Any]
@@ -63,6 +65,9 @@ class FakeManager(Resource):
     :ivar seen: kinds of the requests, in order.
     :ivar alive: JID of each session, by sid.
     :ivar delay: seconds before a response.
+    :ivar restart_logic: True if ``xmpp:restartlogic`` is announced, as ejabberd and node-xmpp-bosh do.
+    :ivar drops_payload: True if the payload of a session creation is dropped, as punjab does.
+    :ivar breaks_on_early_restart: True if a restart before ``<success/>`` ends the session, as in node-xmpp-bosh.
     """
 
     isLeaf = True
@@ -74,10 +79,18 @@ class FakeManager(Resource):
         self.caching = False
         self.seen: list[str] = []
         self.alive: dict[str, str] = {}
+        self.serves: Callable[[str], bool] = lambda host: True
+        """Returns False if a host is unknown, in the spelling of ``to``."""
         self.responses: dict[str, bytes] = {}
         self.accepted: set[str] = set()
+        self.banned: Callable[[str | None], bool] = lambda address: False
+        """Returns True if session creations with this X-Forwarded-For are rejected."""
         self.open = self.most_open = 0
         self.delay = 0.0
+        self.restart_logic = True
+        self.drops_payload = self.breaks_on_early_restart = False
+        self.pending: dict[str, Any] = {}
+        """The ``<auth/>`` that is not answered yet, by sid."""
 
     def render(self, request: Request) -> int:
         assert request.content is not None
@@ -88,6 +101,12 @@ class FakeManager(Resource):
             self._finish(request, body(attributes="type='terminate' condition='item-not-found'"))
             return NOT_DONE_YET
         self.seen.append(kind)
+        if kind == "create" and not self.serves(received.attributes["to"]):
+            self._finish(request, body(attributes="type='terminate' condition='internal-server-error'"))
+            return NOT_DONE_YET
+        if kind == "create" and self.banned(request.getHeader("X-Forwarded-For")):
+            self._finish(request, body(attributes="type='terminate' condition='policy-violation'"))
+            return NOT_DONE_YET
         fault = self.fault(kind, self.seen.count(kind))
         if fault == "lost before":
             self._abort(request)
@@ -112,6 +131,11 @@ class FakeManager(Resource):
             self._finish(request, response)
         return NOT_DONE_YET
 
+    def rejects_with(self, condition: str) -> None:
+        """Reject every password from now on, with a SASL condition."""
+        failure = f"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><{condition}/></failure>"
+        self._sasl_result = lambda bare, password: failure  # type: ignore[method-assign]
+
     def _abort(self, request: Any) -> None:
         request.transport.abortConnection()
 
@@ -135,7 +159,18 @@ class FakeManager(Resource):
             sid = f"sid{len(self.seen)}"
             granted = f"sid='{sid}' wait='5' hold='1' requests='2' inactivity='30' ver='1.6'"
             self.alive[sid] = received.attributes["to"]
-            return body(MECHANISMS + "".join(map(self._authenticated(sid), received.elements)), granted)
+            if self.restart_logic:
+                granted += " xmpp:restartlogic='true'"
+            payload = [] if self.drops_payload else received.elements
+            answered = [] if self.breaks_on_early_restart else payload
+            self.pending.update({sid: payload[0]} if payload and not answered else {})
+            return body(MECHANISMS + "".join(map(self._authenticated(sid), answered)), granted)
+        if sid in self.pending:
+            auth = self.pending.pop(sid)
+            if kind == "restart":
+                del self.alive[sid]
+                return body(attributes="type='terminate' condition='remote-stream-error'")
+            return body(self._authenticated(sid)(auth))
         if received.elements and received.elements[0].name == "auth":
             return body(self._authenticated(sid)(received.elements[0]))
         if kind == "terminate":
@@ -160,11 +195,13 @@ class FakeManager(Resource):
         return respond
 
     def _sasl_result(self, bare: str, password: str) -> str:
-        if self.store.redeem(bare, password.encode()):
+        user, _, host = bare.partition("@")
+        asked = ExtauthRequest("auth", user, host, password.encode())
+        if self.store.redeem(asked.bare_jid, asked.secret):
             self.accepted.add(password)
         elif not (self.caching and password in self.accepted):
             return NOT_AUTHORIZED
-        return "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
+        return SUCCESS
 
 
 class CountingSite(Site):
@@ -208,9 +245,9 @@ class Warming(TestCase):
         self.addCleanup(self.port.stopListening)
         self.make()
 
-    def make(self, timeout: float = 60.0, connections: int = 8, clock: Any = reactor) -> None:
+    def make(self, timeout: float = 60.0, connections: int = 8, clock: Any = reactor, url: str | None = None) -> None:
         """Make a warmer with these settings. The clock is used for timers, the reactor for connections."""
-        url = f"http://127.0.0.1:{self.port.getHost().port}/bosh"
+        url = url or f"http://127.0.0.1:{self.port.getHost().port}/bosh"
         settings = Bosh(url, None, None, timeout, connections)
         self.manager = ConnectionManager(reactor, url, connections)
         self.addCleanup(self.manager.close)

@@ -131,6 +131,17 @@ class TestOutcomes(Warming):
         self.assertEqual(await self.counted(), 2)
 
     @run
+    async def test_failure_that_says_nothing_about_the_password_forgets_no_accepted_one(self) -> None:
+        self.fake.caching = True
+        self.fake.accepted.add("county")
+        await self.warm(password="county")
+        self.fake.rejects_with("temporary-auth-failure")
+        with self.assertRaises(errors.NotAuthenticated):
+            await self.warm(password="county")
+        async with self.throttle.attempt(Attempt(Kind.USER, JULIET.userhost(), b"county")) as verdict:
+            self.assertTrue(verdict.previously_accepted)
+
+    @run
     async def test_password_without_a_known_result_stays_counted(self) -> None:
         await self.probed()
         self.fake.fault = every("other", (502, {}, b""))

@@ -1,5 +1,6 @@
 """Faults of the connection manager while a session is warmed."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -8,6 +9,10 @@ from twisted.internet.task import Clock
 from tests.sessions.fakemanager import MECHANISMS, NOT_AUTHORIZED, Warming, body, every, first, run
 from warmside.bosh import errors
 from warmside.bosh.body import MAX_SIZE
+from warmside.bosh.pipelining import Pipelining
+from warmside.bosh.session import Parameters, Session
+from warmside.jids import prepare
+from warmside.sessions.model import WarmRequest
 from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 
@@ -65,7 +70,7 @@ class TestFaults(Warming):
     @run
     async def test_rejection_of_a_redeemed_password_is_retried_once(self) -> None:
         await self.probed()
-        rejected = body(MECHANISMS + NOT_AUTHORIZED, "sid='x' requests='2' hold='1'")
+        rejected = body(MECHANISMS + NOT_AUTHORIZED, "sid='x' requests='2' hold='1' xmpp:restartlogic='true'")
         self.fake.fault = first("create", rejected)
         await self.warm()
         self.fake.seen.clear()
@@ -81,6 +86,134 @@ class TestFaults(Warming):
         error = await self.failure(OneTimeRefused, "authentication")
         self.assertEqual(error.revocation, RevocationStatus.UNASKED)
         self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
+    async def test_condition_of_a_rejected_one_time_password_is_kept(self) -> None:
+        for condition, kind in (
+            ("account-disabled", errors.Refused),
+            ("credentials-expired", errors.Refused),
+            ("temporary-auth-failure", errors.NotAuthenticated),
+            ("encryption-required", errors.NotAuthenticated),
+        ):
+            await self.probed()
+            self.fake.rejects_with(condition)
+            error = await self.failure(kind, "authentication")
+            self.assertEqual(error.condition, condition)
+            self.assertNotIsInstance(error, OneTimeRefused)
+            self.assertEqual(self.fake.seen.count("create"), 1)
+
+    @run
+    async def test_account_that_a_login_found_disabled_gets_no_credential_until_it_is_enabled(self) -> None:
+        jid = prepare("juliet@example.org")
+        await self.probed()
+        accepting = self.fake._sasl_result
+        self.fake.rejects_with("account-disabled")
+        await self.failure(errors.Refused)
+        with self.assertRaises(errors.Refused) as caught:
+            await self.warmer.mint(jid)
+        self.assertEqual((caught.exception.condition, caught.exception.step), ("account-disabled", "authentication"))
+        await self.warmer.mint(prepare("romeo@example.org"))
+        self.fake._sasl_result = accepting  # type: ignore[method-assign]
+        await self.warm()
+        await self.warmer.mint(jid)
+
+    @run
+    async def test_account_is_found_disabled_for_a_minute(self) -> None:
+        clock = Clock()
+        self.make(clock=clock)
+        await self.probed()
+        self.fake.rejects_with("account-disabled")
+        await self.failure(errors.Refused)
+        clock.advance(60 + 1)
+        await self.warmer.mint(prepare("juliet@example.org"))
+
+    @run
+    async def test_ban_names_the_owner_of_the_address_and_leaves_no_session(self) -> None:
+        await self.probed()
+        bans: list[tuple[Callable[[str | None], bool], str]] = [
+            (lambda address: address == "203.0.113.7", "browser"),
+            (lambda address: True, "warmside"),
+        ]
+        for banned, owner in bans:
+            self.fake.banned = banned
+            with self.assertRaises(errors.Banned) as caught:
+                await self.warm(address="203.0.113.7")
+            self.assertEqual(caught.exception.owner, owner)
+            self.assertNotIn("203.0.113.7", str(caught.exception))
+            self.assertEqual(self.fake.alive, {})
+            self.nothing_left()
+
+    @run
+    async def test_creation_that_is_lost_while_a_ban_is_examined_is_retried(self) -> None:
+        await self.probed()
+        self.fake.banned = lambda address: address is not None
+        lost = body(attributes="type='terminate' condition='item-not-found'")
+        self.fake.fault = lambda kind, count: lost if (kind, count) == ("create", 2) else None
+        with self.assertRaises(errors.Banned) as caught:
+            await self.warm(address="203.0.113.7")
+        self.assertEqual(caught.exception.owner, "browser")
+        self.assertEqual(self.fake.seen.count("create"), 3)
+
+    @run
+    async def test_ban_whose_address_can_not_be_found_out_names_both_owners(self) -> None:
+        await self.probed()
+        self.fake.banned = lambda address: address is not None
+        self.fake.fault = lambda kind, count: (502, {}, b"") if kind == "create" else None
+        with self.assertRaises(errors.Banned) as caught:
+            await self.warm(address="203.0.113.7")
+        self.assertEqual(caught.exception.owner, "unknown")
+
+    @run
+    async def test_manager_that_breaks_on_an_early_restart_gets_one_request_after_the_other(self) -> None:
+        self.fake.breaks_on_early_restart = True
+        for _ in range(30):
+            await self.warm()
+            self.nothing_left()
+        self.assertEqual(len(self.fake.alive), 30)
+        restarted_early = self.fake.seen.count("restart") - 30
+        self.assertEqual(restarted_early, 1, "the manager is recognized at its first failure")
+
+    @run
+    async def test_early_requests_are_tried_again_after_some_minutes(self) -> None:
+        clock = Clock()
+        pipelining = Pipelining(clock.seconds)
+        session = Session(Parameters("example.org"))
+        self.assertFalse(pipelining.allowed, "the manager has not announced restart logic")
+        session.sid, session.restart_logic = "sid", True
+        pipelining.learn(session)
+        self.assertTrue(pipelining.allowed)
+        pipelining.avoid()
+        self.assertFalse(pipelining.allowed)
+        clock.advance(601)
+        self.assertTrue(pipelining.allowed)
+
+    @run
+    async def test_manager_that_drops_the_payload_of_a_creation_gets_authentication_in_the_second_request(self) -> None:
+        self.fake.restart_logic, self.fake.drops_payload = False, True
+        for fields in ({}, {}, {"password": "county"}):
+            self.fake.caching = True
+            self.fake.accepted.add("county")
+            if not fields:
+                self.fake.caching = False
+            await self.warm(**fields)
+        self.nothing_left()
+        self.assertEqual(len(self.fake.alive), 3)
+
+    @run
+    async def test_manager_that_drops_payload_and_announces_restart_logic_is_recognized_by_a_timeout(self) -> None:
+        clock = Clock()
+        self.make(timeout=10, clock=clock)
+        await self.probed()
+        self.fake.drops_payload = True
+        self.fake.fault = lambda kind, count: None if kind in ("create", "terminate") else "never"
+        warming = self.warmer.warm(WarmRequest(prepare("juliet@example.org")))
+        await self.until(lambda: "restart" in self.fake.seen)
+        clock.advance(10)
+        with self.assertRaises(errors.TimedOut):
+            await warming
+        self.fake.fault = lambda kind, count: None
+        await self.warm()
+        self.nothing_left()
 
     @run
     async def test_each_invalid_response_has_an_error_that_names_the_step(self) -> None:

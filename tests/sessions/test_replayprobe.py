@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.sessions.fakemanager import NOT_AUTHORIZED, Warming, run
+from tests.sessions.fakemanager import NOT_AUTHORIZED, SUCCESS, Warming, run
 from tests.support import logging, now
 from warmside.bosh.errors import NotAuthenticated, Refused, TimedOut, Unreachable
 from warmside.jids import JID, prepare
@@ -61,6 +61,18 @@ class TestReplayProbe(Warming):
         await self.warm()
 
     @run
+    async def test_own_password_needs_no_probe_and_nothing_is_minted_for_it(self) -> None:
+        self.fake._sasl_result = (  # type: ignore[method-assign]
+            lambda bare, password: SUCCESS if password == "county" else NOT_AUTHORIZED
+        )
+        minted: list[str] = []
+        self.store.mint = minted.append  # type: ignore[method-assign,assignment]
+        await self.warm(password="county")
+        with self.assertRaises(Refused):
+            await self.warm(password="wrong")
+        self.assertEqual((self.fake.seen.count("create"), minted), (2, []))
+
+    @run
     async def test_server_that_accepts_any_password_gets_nothing(self) -> None:
         redeem = self.fake._sasl_result
         self.fake._sasl_result = lambda bare, password: redeem(bare, password) and SUCCESS  # type: ignore[method-assign]
@@ -88,9 +100,6 @@ class TestReplayProbe(Warming):
         self.fake._sasl_result = lambda bare, password: SUCCESS  # type: ignore[method-assign]
         await self.warm(password="capulet")
         self.assertEqual(self.fake.seen.count("create"), 1)
-
-
-SUCCESS = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"
 
 
 class Ejabberd:
@@ -310,6 +319,14 @@ def test_an_error_other_than_the_password_backs_off_as_well(world: World) -> Non
     assert error_of(world.second, NotAuthenticated).condition == "temporary-auth-failure"
     world.clock.advance(MIN_BACK_OFF)
     assert world.logins_of(lambda: error_of(world.second, NotAuthenticated)) == 1
+
+
+def test_a_rejection_that_is_not_about_the_password_backs_off_as_well(world: World) -> None:
+    world.ejabberd.error = Refused("the server rejected the password", "account-disabled")
+    first, second = error_of(world.first, Refused), error_of(world.second, Refused)
+    assert not isinstance(first, OneTimeRefused) and not isinstance(second, OneTimeRefused)
+    assert first.condition == second.condition == "account-disabled"
+    assert len(world.ejabberd.logins) == 1
 
 
 @pytest.mark.parametrize("end", ["asked", "forget"])

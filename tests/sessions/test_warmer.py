@@ -2,7 +2,8 @@
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.sessions.fakemanager import Warming, every, run
+from tests.resolving import CONTAINER, knowing_the_container
+from tests.sessions.fakemanager import CountingSite, Warming, every, reactor, run
 from warmside.bosh import errors
 from warmside.bosh.session import Parameters
 from warmside.bosh.transport import MAX_WAITING
@@ -48,6 +49,43 @@ class TestWarmer(Warming):
             raise AssertionError("a login was started")
         self.assertEqual((await in_progress).jid, "juliet@example.org/r")
         await closing
+
+
+class TestAddresses(Warming):
+    @run
+    async def test_manager_at_an_ipv6_address_or_the_name_of_a_container_is_reached(self) -> None:
+        six = reactor.listenTCP(0, CountingSite(self.fake), interface="::1")
+        self.addCleanup(six.stopListening)
+        for host, port in (("[::1]", six), (CONTAINER, self.port)):
+            self.make(url=f"http://{host}:{port.getHost().port}/bosh")
+            with knowing_the_container():
+                await self.warm()
+        self.assertEqual(len(self.fake.alive), 2)
+
+    @run
+    async def test_host_is_logged_in_to_in_the_spelling_that_the_server_knows(self) -> None:
+        for served in ("bücher.example", "xn--bcher-kva.example"):
+            self.fake.serves = served.__eq__
+            self.make()
+            self.assertEqual(self.warmer.served(prepare("a@xn--bcher-kva.example")).host, "bücher.example")
+            for asked in ("xn--bcher-kva.example", "Bücher.example", "bücher.example"):
+                self.fake.seen.clear()
+                session = await self.warmer.warm(WarmRequest(prepare(f"juliet@{asked}")))
+                self.assertEqual(session.jid, f"juliet@{served}/r")
+            self.assertEqual(self.fake.seen.count("create"), 1, "the spelling is remembered")
+            self.assertEqual(self.warmer.served(prepare("a@bücher.example")).host, served)
+        self.nothing_left()
+        self.assertEqual(self.remembered, ["juliet@bücher.example"] * 6)
+
+    @run
+    async def test_host_that_the_server_knows_in_no_spelling_is_an_error(self) -> None:
+        self.fake.serves = lambda host: False
+        for host, tried in (("bücher.example", 2), ("example.org", 1)):
+            self.fake.seen.clear()
+            with self.assertRaises(errors.Terminated):
+                await self.warmer.warm(WarmRequest(prepare(f"juliet@{host}"), "county"))
+            self.assertEqual(self.fake.seen.count("create"), tried)
+        self.nothing_left()
 
 
 class TestQueue(Warming):

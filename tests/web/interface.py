@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from tests.support import logging, now
 from warmside.config.settings import Policy
-from warmside.jids import JID, Pattern
+from warmside.jids import JID, Pattern, PreparedJID
 from warmside.otp import OneTimePassword
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.web.admins import AdminRealm
@@ -60,6 +60,7 @@ class FakeWarmer:
         self.outcome: Any = SESSION
         self.requests: list[WarmRequest] = []
         self.cancelled = 0
+        self.host: str | None = None
         self.minted_for: list[str] = []
         self.ended: list[WarmSession] = []
         self.revoked: list[OneTimePassword] = []
@@ -73,6 +74,9 @@ class FakeWarmer:
     def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
         self.minted_for.append(jid.full())
         return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(MINTED)
+
+    def served(self, jid: JID) -> JID:
+        return jid if self.host is None else PreparedJID(jid.user, self.host, jid.resource)
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         self.revoked.append(minted)

@@ -23,6 +23,13 @@ def test_a_credential_is_the_jid_a_one_time_password_and_its_lifetime(interface:
     assert header(response, "Cache-Control") == "no-store"
 
 
+def test_the_jid_has_the_host_as_the_server_spells_it(interface: Interface) -> None:
+    interface.warmer.host = "xn--bcher-kva.example"
+    response = interface.credentials(data={"jid": "juliet@b\xfccher.example"})
+    assert json.loads(response.body)["jid"] == "juliet@xn--bcher-kva.example"
+    assert interface.warmer.minted_for == ["juliet@b\xfccher.example"]
+
+
 @pytest.mark.parametrize(
     ("options", "status", "what"),
     [

@@ -16,7 +16,7 @@ from warmside.sessions.errors import (
     UnsafeHost,
 )
 from warmside.web.body import FORM
-from warmside.web.problems import PROBLEMS, Problem
+from warmside.web.problems import PROBLEMS, SASL_PROBLEMS, Problem
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,12 @@ def at_binding(error: errors.BoshError) -> errors.BoshError:
     return error
 
 
+def ban(owner: str) -> errors.BoshError:
+    error = errors.Banned("x", "policy-violation")
+    error.owner = owner
+    return at_binding(error)
+
+
 REJECTED = errors.Refused("x", "not-authorized")
 
 
@@ -89,6 +95,14 @@ REJECTED = errors.Refused("x", "not-authorized")
         (OneTimeRefused(REJECTED, RevocationStatus.ASKED), 502, "otp-refused", "too late"),
         (OneTimeRefused(REJECTED, RevocationStatus.GONE), 502, "otp-refused", "response was lost"),
         (at_binding(errors.Banned("x", "policy-violation")), 503, "banned", "mod_fail2ban"),
+        (ban("warmside"), 503, "banned", "warmside's address: exempt loopback"),
+        (ban("browser"), 503, "banned", "the browser's address, which the field address names, and not warmside's"),
+        (ban("unknown"), 503, "banned", "names, or warmside's"),
+        (at_binding(errors.Refused("x", "account-disabled")), 403, "account-disabled", "ban_account"),
+        (at_binding(errors.Refused("x", "credentials-expired")), 403, "credentials-expired", "renew"),
+        (at_binding(errors.NotAuthenticated("x", "temporary-auth-failure")), 503, "temporary-auth-failure", "its log"),
+        (at_binding(errors.NotAuthenticated("x", "mechanism-too-weak")), 502, "mechanism-too-weak", "stronger"),
+        (at_binding(errors.NotAuthenticated("x", "bad-protocol")), 502, "login-failed", "bad-protocol"),
         (at_binding(errors.Busy("too many")), 503, "busy", "too many"),
         (at_binding(errors.Unreachable("refused")), 503, "unreachable", "refused"),
         (at_binding(errors.TimedOut("too long")), 504, "timeout", "resource binding"),
@@ -117,6 +131,27 @@ def test_each_failure_has_its_status_and_description(
     assert bool(header(response, "Retry-After")) == (status in (503, 504))
     if isinstance(failure, errors.BoshError) and not isinstance(failure, OneTimeRefused):
         assert problem["step"] == "resource binding"
+        if problem["type"] in {f"urn:warmside:{name}" for name in SASL_PROBLEMS}:
+            assert problem["condition"] == name
+    if isinstance(failure, errors.ConditionError) and name == "login-failed":
+        assert problem["condition"] == failure.condition
+
+
+def test_every_sasl_condition_of_the_standard_has_a_problem_of_its_name() -> None:
+    assert {*SASL_PROBLEMS, "not-authorized"} == {
+        "aborted",
+        "account-disabled",
+        "credentials-expired",
+        "encryption-required",
+        "incorrect-encoding",
+        "invalid-authzid",
+        "invalid-mechanism",
+        "malformed-request",
+        "mechanism-too-weak",
+        "not-authorized",
+        "temporary-auth-failure",
+    }
+    assert SASL_PROBLEMS.keys() <= PROBLEMS.keys()
 
 
 def test_an_unknown_host_is_named_as_a_cause(interface: Interface) -> None:

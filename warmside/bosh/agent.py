@@ -8,37 +8,16 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
-from hyperlink import EncodedURL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IConsumer
 from twisted.web.client import URI, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from warmside.compat.hostnames import EndpointFactory, PreparedURL
 from warmside.compat.httpclient import post_prepared
 from warmside.tls import trust_policy
-
-CONNECT_TIMEOUT = 5.0
-"""Seconds."""
-
-
-class PreparedURL(EncodedURL):
-    """URL whose host is IDNA-encoded once instead of for each request."""
-
-    def __init__(self, url: str) -> None:
-        parsed = EncodedURL.from_text(url).to_uri()
-        super().__init__(parsed.scheme, parsed.host, parsed.path, parsed.query, port=parsed.port, rooted=True)
-        self._text = parsed.to_text()
-
-    def to_uri(self) -> "PreparedURL":
-        """Return this URL: it is a URI already."""
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        """Return the URL as text."""
-        return self._text
 
 
 class NoCookies(CookieJar):
@@ -86,9 +65,7 @@ class PreparedAgent:
         uri = URI.fromBytes(url.to_text().encode("ascii"))
         self._pool = pool
         self._key = (uri.scheme, uri.host, uri.port)
-        self._endpoint: Any = HostnameEndpoint(reactor, uri.host.strip(b"[]"), uri.port, timeout=CONNECT_TIMEOUT)
-        if uri.scheme == b"https":
-            self._endpoint = wrapClientTLS(trust_policy(ca_file).creatorForNetloc(uri.host, uri.port), self._endpoint)
+        self._endpoint = EndpointFactory(reactor, trust_policy(ca_file)).endpointForURI(uri)
         self._head = b"POST " + uri.originForm + b" HTTP/1.1\r\nHost: " + uri.netloc + b"\r\n"
 
     def request(

@@ -14,9 +14,11 @@ class BoshError(Exception):
     """A login failed.
 
     :ivar step: the step that the login was at, such as ``authentication``; the login's runner sets it.
+    :ivar early: True if the cause may be an early request, so that a login without them may succeed.
     """
 
     step = "login"
+    early = False
 
     def __init__(self, seen: str) -> None:
         super().__init__(seen)
@@ -59,11 +61,19 @@ class StreamFailed(ConditionError):
 
 
 class Banned(ConditionError):
-    """The peer rejects warmside with ``policy-violation``; the usual cause is mod_fail2ban."""
+    """The peer rejects an address with ``policy-violation``; the usual cause is mod_fail2ban.
+
+    :ivar owner: whose address it is: ``warmside``, ``browser`` (sent as ``X-Forwarded-For``), or ``unknown``.
+    """
+
+    owner = "warmside"
 
 
 class Refused(ConditionError):
-    """The server rejected the credentials (RFC 6120, 6.5: ``not-authorized`` and similar conditions)."""
+    """The server rejected the credentials (RFC 6120, 6.5).
+
+    The condition is ``not-authorized``, ``account-disabled`` or ``credentials-expired``.
+    """
 
 
 class NotAuthenticated(ConditionError):

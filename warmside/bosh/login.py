@@ -11,9 +11,9 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
 from warmside.bosh.body import NS_STREAMS, Body
-from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID
+from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID, ended
 from warmside.bosh.session import Request, Session, condition_in, stream_error
-from warmside.jids import JID, InvalidJID, prepare
+from warmside.jids import JID, InvalidJID, PreparedJID, prepare
 
 NS_CLIENT = "jabber:client"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -54,10 +54,13 @@ class Login:
         self.session = session
         self.step = "session creation"
         self.jid: JID | None = None
+        """The bound JID, with its host as the server spells it."""
         self.others: list[Element] = []
         """Elements that belong to neither the login nor its pings, in order of arrival."""
         self.work: sasl.Work | None = None
         """Work to do outside the reactor's thread; its result must be passed to `worked`."""
+        self.sent_early = False
+        """True if a request was sent before the response that it depends on."""
         self._credentials = credentials
         self._parallel = parallel
         self._only_authenticate = not bind
@@ -87,18 +90,27 @@ class Login:
         return not self._offered
 
     @property
+    def complete(self) -> bool:
+        """True if everything that was requested has been granted: a resource, or only the authentication."""
+        return self._authenticated if self._only_authenticate else self.jid is not None
+
+    @property
     def authenticated(self) -> bool:
         """True if the server has accepted the credentials."""
         return self._authenticated
 
     @property
     def refused(self) -> bool:
-        """True if the server has rejected the authentication."""
+        """True if the server has rejected the credentials; any other failure says nothing about the password."""
         return self._refused
 
     def start(self) -> list[Request]:
-        """Return the first request. A one-time password can only use PLAIN, so its ``<auth/>`` is in it."""
-        if self._credentials.one_time:
+        """Return the first request.
+
+        A one-time password can only use PLAIN, so its ``<auth/>`` is in it if the session allows early requests.
+        """
+        if self._credentials.one_time and self.session.early:
+            self.sent_early = True
             self._exchange = sasl.choose(self._credentials, {"PLAIN"})
             return [self.session.create(sasl.auth(self._exchange))]
         return [self.session.create()]
@@ -169,11 +181,11 @@ class Login:
             self._authenticated = True
             self.step = "stream restart"
         elif name == "failure":
-            self._refused = True
             condition = condition_in(element)
-            if condition in WRONG_CREDENTIALS:
+            self._refused = condition in WRONG_CREDENTIALS
+            if self._refused:
                 raise Refused("the server rejected the password", condition)
-            raise NotAuthenticated("the server did not authenticate the user", condition)
+            raise ended(NotAuthenticated, "the server did not authenticate the user", condition)
         else:
             raise InvalidResponse("the server sent an unknown SASL element")
 
@@ -189,7 +201,7 @@ class Login:
             raise InvalidResponse("the server bound an invalid JID") from None
         if bound.userhost() != self._credentials.jid.userhost() or not bound.resource:
             raise WrongJID("the server bound another account than requested")
-        self.jid = bound
+        self.jid = PreparedJID(bound.user, self.session.parameters.host, bound.resource)
         self.step = "handover"
 
     def _advance(self) -> list[Request]:
@@ -211,16 +223,21 @@ class Login:
             requests.append(session.send(restart=True))
             self._restarted = True
             self._restarted_early = not self._authenticated
+            self.sent_early |= self._restarted_early
         if self._restarted and not self._bind_sent and self._may_bind() and self._may_send():
             requests.append(session.send(self._bind()))
             self._bind_sent = True
+            self.sent_early |= not self._restarted_features
         if not requests and not session.outstanding:
             requests.append(session.send())
         return requests
 
     def _may_send(self) -> bool:
-        """Return True if one more request may be outstanding: only one if the manager holds two or more."""
-        parallel = self._parallel if self.session.hold <= 1 else 1
+        """Return True if one more request may be outstanding.
+
+        There is only one if the manager holds two or more, or if the session allows no early requests.
+        """
+        parallel = self._parallel if self.session.early and self.session.hold <= 1 else 1
         return self.session.free_requests > 0 and len(self.session.outstanding) < parallel
 
     def _may_restart(self) -> bool:
@@ -232,6 +249,8 @@ class Login:
         if self._authenticated:
             return True
         session = self.session
+        if not session.early:
+            return False
         in_order = session.restart_logic and session.hold == 1 and session.requests > 1 and self._parallel > 1
         return in_order and self._offered and self._credentials.one_time and not self._only_authenticate
 

@@ -52,10 +52,13 @@ class Session:
     ``inactivity``, ``polling``, ``maxpause`` and ``ver`` hold the values that the manager granted; times in seconds.
 
     :param first_rid: rid of the session creation; random by default.
+    :param early: True if requests may be sent before the response that they depend on; see
+        `warmside.bosh.pipelining`. False sends one request after the other.
     """
 
-    def __init__(self, parameters: Parameters, first_rid: int | None = None) -> None:
+    def __init__(self, parameters: Parameters, first_rid: int | None = None, *, early: bool = True) -> None:
         self.parameters = parameters
+        self.early = early
         self.next_rid = first_rid if first_rid is not None else 1 + secrets.randbelow(MAX_FIRST_RID - 1)
         self.outstanding: dict[int, Request] = {}
         self.sid: str | None = None

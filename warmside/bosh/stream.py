@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.jid import JID, InvalidFormat
+from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT, STREAM_CONNECTED_EVENT
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
@@ -31,6 +31,7 @@ from warmside.compat.xmpp import (
     XMPPHandler,
     is_claimed,
 )
+from warmside.jids import PreparedJID
 from warmside.turns import Turns
 
 NS_ROSTER = "jabber:iq:roster"
@@ -128,7 +129,7 @@ class PingBarrier(XMPPHandler):  # type: ignore[misc]
 
     def pass_through(self, host: str) -> "Deferred[None]":
         """Send a ping; fire when the server has responded, with a result or an error."""
-        request = _Ping(recipient=JID(host))
+        request = _Ping(recipient=PreparedJID(None, host, None))
         request.stanzaID = new_stanza_id()
         answered: Deferred[Any] = self.request(request)
         return answered.addCallbacks(lambda _: None, lambda failure: failure.trap(StanzaError) and None)

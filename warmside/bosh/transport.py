@@ -27,10 +27,12 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from warmside.bosh.agent import NoCookies, PreparedAgent, PreparedURL, WholeBody
+from warmside.bosh.agent import NoCookies, PreparedAgent, WholeBody
 from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
+from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
+from warmside.compat.hostnames import PreparedURL
 from warmside.compat.httpclient import abort_response, is_not_http
 from warmside.tls import connection_fault, first_error, tls_fault
 
@@ -85,6 +87,7 @@ class ConnectionManager:
         self._on_change = on_change
         self.connections = connections
         self.in_use = 0
+        self.pipelining = Pipelining(reactor.seconds)
         self._url = PreparedURL(url)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
@@ -191,6 +194,10 @@ class ConnectionLease:
         self._headers = Headers({b"Content-Type": [CONTENT_TYPE.encode()], b"User-Agent": [b"warmside"]})
         if address is not None:
             self._headers.setRawHeaders(b"X-Forwarded-For", [address.encode("ascii")])
+
+    def without_address(self) -> "ConnectionLease":
+        """Return the same connections, on which no ``X-Forwarded-For`` is sent."""
+        return ConnectionLease(self._manager, self.width, None)
 
     def post(self, body: bytes) -> "Deferred[Response]":
         """See `ConnectionManager.post`."""

@@ -3,15 +3,14 @@
 Defaults are here, beside the keys. Every error is a `ConfigError` that names the file, the key, the value and the fix.
 """
 
-import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 from warmside.config import endpoints, files
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.config.tables import ConfigError, Table
+from warmside.config.urls import split_url
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
 
 __all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
@@ -96,22 +95,12 @@ def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     _check_url(table, url, 'the URL of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
     ca_file = files.ca_file(table, common.ca_file if common else None)
     public_url = table.optional_text("public_url", common.public_url if common else None)
-    if public_url is not None and _parts(public_url) is None:
+    if public_url is not None and split_url(public_url) is None:
         raise table.error("public_url", 'give an http or https URL, such as "https://example.org/bosh"')
     timeout = table.number("timeout", common.timeout if common else 10, 0.1, 300)
     connections = table.integer("connections", common.connections if common else 8, 1, 1000)
     table.reject_unknown()
     return Bosh(url, ca_file, public_url, timeout, connections)
-
-
-def _parts(url: str) -> SplitResult | None:
-    """The parts of an http or https URL; ``None`` for anything else."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return None
-    return parts if usable and re.fullmatch(r"[!-~]+", url) else None
 
 
 def _host(table: Table) -> str:
@@ -180,11 +169,13 @@ def _check_url(table: Table, url: str, expected: str, insecure: bool) -> None:
     :param expected: the text for "give …" in an error.
     :raises ConfigError: they may not.
     """
-    parts = _parts(url)
+    parts = split_url(url)
     if parts is None:
         raise table.error("url", f"give {expected}")
     if parts.username is not None or parts.password is not None:
         raise table.error("url", "it must not contain a user name or password", "(not shown)")
+    if parts.scheme == "https" and "_" in (parts.hostname or ""):
+        raise table.error("url", "no certificate has a host name with _: use another name of this host")
     if parts.scheme == "http" and not endpoints.is_loopback(parts.hostname or "") and not insecure:
         raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
 

@@ -55,10 +55,13 @@ class UsersAuthority:
 
     def answer(self, request: ExtauthRequest) -> bool:
         """Answer ``isuser`` and ``removeuser``; reject everything else."""
+        # Files of 0.1 have users under the spelling that ejabberd uses.
+        jids = {request.bare_jid, f"{request.user}@{request.host}"}
         if request.operation == "isuser":
-            return self._users.exists(request.bare_jid)
+            return any(self._users.exists(jid) for jid in jids)
         if request.operation == "removeuser":
-            return self._users.forget(request.bare_jid)
+            forgotten = [self._users.forget(jid) for jid in jids]
+            return any(forgotten)
         return False
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ operations followed by ``:PASSWORD``. A password may hold colons.
 
 from dataclasses import dataclass, field
 
+from warmside.jids import unicode_host
 from warmside.otp import PREFIX
 
 ONE_TIME_PREFIX = PREFIX.encode()
@@ -35,8 +36,8 @@ class ExtauthRequest:
 
     @property
     def bare_jid(self) -> str:
-        """Bare JID of the user."""
-        return f"{self.user}@{self.host}"
+        """Bare JID of the user, with its host in Unicode; ejabberd may spell it in Punycode."""
+        return f"{self.user}@{unicode_host(self.host)}"
 
     @property
     def has_secret(self) -> bool:

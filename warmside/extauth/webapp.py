@@ -14,6 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
+from warmside.compat.hostnames import EndpointFactory, PreparedURL
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
@@ -22,8 +23,6 @@ from warmside.tls import connection_fault, first_error, tls_fault, trust_policy
 JSON = "application/json"
 RESPONSE_TIMEOUT = 10.0
 """Seconds for a request; ejabberd waits 30 seconds."""
-CONNECT_TIMEOUT = 5.0
-"""Seconds."""
 MAX_RESPONSE = 64 * 1024
 """Bytes of a response body."""
 MAX_IDLE_CONNECTIONS = 16
@@ -62,11 +61,12 @@ class WebAppAuthority:
         ca_file: Path | None = None,
     ) -> None:
         self._reactor = reactor
-        self._url = url
+        self._url = PreparedURL(url)
         self._secret = secret
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
-        self._agent = agent or Agent(reactor, trust_policy(ca_file), CONNECT_TIMEOUT, pool=self._pool)
+        endpoints = EndpointFactory(reactor, trust_policy(ca_file))
+        self._agent = agent or Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
         self._failures = 0
         self._paused_until = 0.0
         self._logged_at: float | None = None

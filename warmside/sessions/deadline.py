@@ -21,6 +21,7 @@ class LoginTask:
     :ivar cleanup_time: seconds for the cleanup.
     :ivar cancelled: True if the login must start nothing more.
     :ivar login: the login in progress; its step is named in the error of a timeout.
+    :ivar probing: returns the task of the probe that this one waits for; ``None`` without one.
     """
 
     def __init__(self, reactor: Any, timeout: float) -> None:
@@ -28,6 +29,7 @@ class LoginTask:
         self.cleanup_time = min(MAX_CLEANUP_TIME, timeout / 5)
         self.cancelled = False
         self.login: Login | None = None
+        self.probing: Callable[[], LoginTask | None] = lambda: None
         self.step = "waiting for a connection"
         self._reactor = reactor
         self._timed_out = False
@@ -62,6 +64,11 @@ class LoginTask:
             self.cancelled = True
             self._running.cancel()
 
+    @property
+    def timed_out(self) -> bool:
+        """True if the coroutine was cancelled because its time is over."""
+        return self._timed_out
+
     def finished(self) -> "Deferred[None]":
         """Return a Deferred that fires when the login and its cleanup are complete."""
         waiter: Deferred[None] = Deferred()
@@ -74,7 +81,10 @@ class LoginTask:
 
     def _timeout_error(self) -> TimedOut:
         text = f"the login did not complete within {self.timeout:g} seconds"
-        if self.login is not None and self.login.lacks_features:
+        login = self.login
+        if login is None and (probing := self.probing()) is not None:
+            login = probing.login
+        if login is not None and login.lacks_features:
             text += "; no stream features arrived: the server is overloaded, or mod_bosh has prebind: true (remove it)"
         error = TimedOut(text)
         error.step = self.login.step if self.login else self.step

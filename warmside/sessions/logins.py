@@ -2,28 +2,27 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from cachetools import LRUCache
 from twisted.logger import Logger
 
-from warmside.bosh.errors import Refused, Terminated, Unreachable
+from warmside.bosh.bans import is_banned
+from warmside.bosh.errors import Banned, BoshError, InvalidResponse, Refused, StreamFailed, Terminated, Unreachable
 from warmside.bosh.login import Login
 from warmside.bosh.runner import LoginRunner, Runtime
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
+from warmside.bosh.transport import ConnectionLease
 from warmside.jids import JID
 from warmside.otp import OneTimePassword
 from warmside.sessions.deadline import LoginTask
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.spellings import UNKNOWN_HOST, HostSpellings
 from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Attempt, Throttle, Verdict
-
-MAX_HOSTS = 1000
-"""Hosts that are remembered as served by ejabberd; the least recently used one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class Logins:
         self._hosts = hosts
         self._passwords = passwords
         self._throttle = throttle
-        self._served: LRUCache[str, bool] = LRUCache(MAX_HOSTS)
+        self.spellings = HostSpellings()
 
     @asynccontextmanager
     async def logged_in(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
@@ -111,39 +110,60 @@ class Logins:
     async def _run(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:
         runtime = self._runtime
         since = runtime.reactor.seconds()
-        async with self._hosts(spec.parameters.host).manager.reserve(address=spec.address) as lease:
+        manager = self._hosts(spec.jid.host).manager
+        async with manager.reserve(address=spec.address) as lease:
             runtime.observe("waiting for a connection", runtime.reactor.seconds() - since)
-            session = Session(spec.parameters)
-            login = task.login = Login(
-                session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
-            )
-            runner = LoginRunner(runtime, lease, login, task.cleanup_time)
-            try:
-                await self._log_in(runner, spec.parameters.host)
-                yield login, runner
-            except BaseException as error:
-                await self._clean_up(runner, spec.minted, error)
-                raise
+            spellings = self.spellings.candidates(spec.jid.host)
+            for spelling in spellings:
+                session = Session(replace(spec.parameters, host=spelling), early=manager.pipelining.allowed)
+                login = task.login = Login(
+                    session, spec.credentials, parallel=lease.width, bind=spec.bind, within=task.timeout
+                )
+                runner = LoginRunner(runtime, lease, login, task.cleanup_time)
+                try:
+                    await self._log_in(runner, spec.jid.host, spelling == spellings[-1])
+                    yield login, runner
+                    return
+                except BaseException as error:
+                    if spelling != spellings[-1] and host_unknown(session, error):
+                        await runner.close()
+                        continue
+                    if failed_early(login, error) or (task.timed_out and failed_early(login)):
+                        manager.pipelining.avoid()
+                        if isinstance(error, BoshError):
+                            error.early = True
+                    await self._clean_up(runner, spec.minted, error)
+                    if isinstance(error, Banned) and spec.address is not None and not login.authenticated:
+                        error.owner = await self._banned_owner(lease, session.parameters.host, task.cleanup_time / 4)
+                    raise
+                finally:
+                    manager.pipelining.learn(session)
+                    if session.created:
+                        self.spellings.learn(spec.jid.host, spelling)
 
-    async def _log_in(self, runner: LoginRunner, host: str) -> None:
+    async def _banned_owner(self, lease: ConnectionLease, host: str, seconds: float) -> str:
+        """Return whose address is banned, if a request with the browser's address was rejected."""
+        banned = await is_banned(self._runtime.reactor, lease.without_address(), host, seconds)
+        return {True: "warmside", False: "browser", None: "unknown"}[banned]
+
+    async def _log_in(self, runner: LoginRunner, host: str, last: bool) -> None:
         """Log in; see `LoginRunner.log_in`.
 
         ejabberd ends a session creation with ``internal-server-error`` if it does not serve the host, and also while it
         stops. A host of an earlier session is served.
 
+        :param last: True if no other spelling of the host is left to try.
         :raises Unreachable: ejabberd, which serves the host, is stopping.
         """
         try:
             await runner.log_in()
         except Terminated as error:
-            if error.condition == "internal-server-error" and host in self._served and not runner.session.created:
+            unknown = error.condition == "internal-server-error" and not runner.session.created
+            if last and unknown and self.spellings.is_served(host):
                 stopping = Unreachable(f"{error.seen} ({error.condition}), although it serves the host: it is stopping")
                 stopping.step = error.step
                 raise stopping from None
             raise
-        finally:
-            if runner.session.created:
-                self._served[host] = True
 
     async def _report(self, verdict: Verdict, login: Login | None) -> None:
         """Report the outcome of a login. One that created no session reached no server, and has none."""
@@ -166,5 +186,20 @@ class Logins:
         """
         revocation = await self._passwords.revoke(minted) if minted is not None else RevocationStatus.GONE
         await runner.close()
-        if minted is not None and isinstance(error, Refused):
+        if minted is not None and isinstance(error, Refused) and error.condition == "not-authorized":
             raise OneTimeRefused(error, revocation) from None
+
+
+def failed_early(login: Login, error: BaseException | None = None) -> bool:
+    """Return True if a login with early requests has failed, and these may be the cause.
+
+    :param error: ``None`` if the login has timed out.
+    """
+    broken = error is None or isinstance(error, Terminated | StreamFailed | InvalidResponse)
+    return broken and login.sent_early and login.session.created and not login.complete
+
+
+def host_unknown(session: Session, error: BaseException) -> bool:
+    """Return True if the cause of an error may be that the server does not know this spelling of the host."""
+    unknown = isinstance(error, Terminated | StreamFailed) and error.condition in UNKNOWN_HOST
+    return unknown and not session.created

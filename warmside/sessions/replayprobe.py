@@ -20,12 +20,12 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, 
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from warmside.bosh.errors import BoshError, Busy, NotAuthenticated
-from warmside.jids import JID
+from warmside.bosh.errors import BoshError, Busy, NotAuthenticated, Refused
+from warmside.jids import JID, PreparedJID
 from warmside.otp import OneTimePassword
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.singleflight import SingleFlight
-from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost, error_from, facts_of
+from warmside.sessions.verdicts import UnsafeHost, error_from, facts_of
 from warmside.store.interface import HostState, HostVerdict, StoreError, VerdictStore
 from warmside.throttle.limits import Kind, TooManyFailures
 
@@ -212,19 +212,19 @@ class ReplayProbe:
 
     async def _probe(self, host: str, lease: str, failures: int) -> HostVerdict | None:
         """Log in up to three times, and return the result; ``None`` if the lease was lost meanwhile."""
-        jid = _unknown_user(host)
+        jid = unknown_user(host)
         password = await self._passwords.mint(jid.userhost())
         try:
             try:
                 await self._authenticate(jid, password, Kind.REPEATED_PROBE if failures else Kind.PROBE)
-            except (OneTimeRefused, NotAuthenticated) as error:
+            except (Refused, NotAuthenticated) as error:
                 return self._refused(failures + 1, facts_of(error))
             if not self._verdicts.extend(host, lease, LEASE_TIME):
                 return None
             replayed = await self._accepted(jid, password)
             if not self._verdicts.extend(host, lease, LEASE_TIME):
                 return None
-            if await self._accepted(_unknown_user(host), OneTimePassword.mint()):
+            if await self._accepted(unknown_user(host), OneTimePassword.mint()):
                 return HostVerdict(HostState.ANONYMOUS, 0, 0)
             return HostVerdict(HostState.CACHING if replayed else HostState.SAFE, 0, 0)
         finally:
@@ -234,7 +234,7 @@ class ReplayProbe:
         """Return True if ejabberd accepts a password that it has to reject."""
         try:
             await self._authenticate(jid, password, Kind.PROBE)
-        except OneTimeRefused:
+        except Refused:
             return False
         return True
 
@@ -255,6 +255,6 @@ class ReplayProbe:
             self.log.error("a verdict on a host could not be changed: {reason}", reason=str(error))
 
 
-def _unknown_user(host: str) -> JID:
+def unknown_user(host: str) -> JID:
     """Return a random JID, which no user has."""
-    return JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))
+    return PreparedJID(f"warmside-probe-{secrets.token_hex(8)}", host, None)

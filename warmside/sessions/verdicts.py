@@ -36,10 +36,11 @@ class OneTimeRefused(Refused):
         self.revocation = revocation
 
 
-def facts_of(error: OneTimeRefused | NotAuthenticated) -> str:
+def facts_of(error: Refused | NotAuthenticated) -> str:
     """Return the facts of an error, for `error_from`. They contain no password."""
     revocation = error.revocation.value if isinstance(error, OneTimeRefused) else None
-    return json.dumps({"condition": error.condition, "step": error.step, "revocation": revocation})
+    refused = isinstance(error, Refused)
+    return json.dumps({"condition": error.condition, "step": error.step, "refused": refused, "revocation": revocation})
 
 
 def error_from(host: str, verdict: HostVerdict) -> UnsafeHost | BoshError:
@@ -48,10 +49,12 @@ def error_from(host: str, verdict: HostVerdict) -> UnsafeHost | BoshError:
         return UnsafeHost(host, verdict.state)
     facts = json.loads(verdict.facts)
     error: Refused | NotAuthenticated
-    if facts["revocation"] is None:
+    if not facts["refused"]:
         error = NotAuthenticated("the server did not authenticate the user", facts["condition"])
         error.step = facts["step"]
         return error
-    error = Refused("", facts["condition"])
+    error = Refused("the server rejected the password", facts["condition"])
     error.step = facts["step"]
+    if facts["revocation"] is None:
+        return error
     return OneTimeRefused(error, RevocationStatus(facts["revocation"]))

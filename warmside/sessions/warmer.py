@@ -4,16 +4,17 @@ A login that fails, times out or is cancelled leaves nothing behind: no session 
 manager, no valid password. A session that is handed over has no request outstanding.
 """
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
+from cachetools import TTLCache
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.bosh.errors import Busy, Refused, Unreachable
+from warmside.bosh.errors import BoshError, Busy, Refused, Unreachable
 from warmside.bosh.runner import LostCreation, Runtime, terminate
 from warmside.bosh.session import Parameters, Session
 from warmside.jids import JID, prepare
@@ -24,11 +25,18 @@ from warmside.sessions.hosts import BoshHost
 from warmside.sessions.logins import Logins, LoginSpec
 from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.replayprobe import ReplayProbe
+from warmside.sessions.replayprobe import ReplayProbe, unknown_user
 from warmside.sessions.verdicts import OneTimeRefused
 from warmside.store.interface import RevocationStatus, VerdictStore
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Throttle
+
+ACCOUNT_DISABLED = "account-disabled"
+"""SASL condition of an account that an administrator of ejabberd has disabled."""
+DISABLED_LIFETIME = 60.0
+"""Seconds for which ``POST /credentials`` rejects an account that a login found disabled."""
+MAX_DISABLED = 1000
+"""Disabled accounts that are remembered; the least recently used one is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +77,10 @@ class Warmer:
         self._logins = Logins(runtime, hosts, stores.passwords, throttle)
         self._remember = remember
         self._tasks: set[LoginTask] = set()
+        self._probing: WeakValueDictionary[str, LoginTask] = WeakValueDictionary()
         self._closing = False
         self._restoring = False
+        self._disabled: TTLCache[str, bool] = TTLCache(MAX_DISABLED, DISABLED_LIFETIME, runtime.reactor.seconds)
         self.probe = ReplayProbe(runtime.reactor, stores.verdicts, stores.passwords, self._authenticate)
 
     @property
@@ -95,6 +105,7 @@ class Warmer:
 
         :raises UnsafeHost: the host accepts passwords that it has to reject.
         :raises StoreError: the store failed.
+        :raises Refused: a login has found the account disabled within `DISABLED_LIFETIME`.
         :raises BoshError: the host could not be probed.
         """
         return self._start(jid.host, lambda task: self._mint(jid, task))
@@ -116,6 +127,10 @@ class Warmer:
         if not self._restoring:
             self._restoring = True
             Deferred.fromCoroutine(self._restore_budget(host)).addErrback(self._not_restored)
+
+    def served(self, jid: JID) -> JID:
+        """Return a prepared JID with its host as the server spells it, as far as a login has found out."""
+        return self._logins.spellings.served(jid)
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         """Revoke a password that was not delivered."""
@@ -164,10 +179,12 @@ class Warmer:
             await self._ensure_safe(request.jid, task)
         try:
             return await self._warm_once(request, task)
-        except (LostCreation, OneTimeRefused) as error:
+        except BoshError as error:
             # The lost creation may have redeemed the password. A password that is gone was accepted, but the
             # answer did not reach ejabberd: its extauth process ended. A second login with a new password may work.
-            may_help = not isinstance(error, OneTimeRefused) or error.revocation is RevocationStatus.GONE
+            # After early requests that the manager does not process it sends one request after the other.
+            redeemed = isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE
+            may_help = redeemed or error.early or isinstance(error, LostCreation)
             if task.cancelled or not may_help:
                 raise
             return await self._warm_once(request, task)
@@ -185,6 +202,19 @@ class Warmer:
             raise
 
     async def _log_in(
+        self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
+    ) -> WarmSession:
+        bare = request.jid.userhost()
+        try:
+            session = await self._log_in_once(request, password, kind, task)
+        except Refused as error:
+            if error.condition == ACCOUNT_DISABLED:
+                self._disabled[bare] = True
+            raise
+        self._disabled.pop(bare, None)
+        return session
+
+    async def _log_in_once(
         self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
     ) -> WarmSession:
         host = request.jid.host
@@ -212,11 +242,16 @@ class Warmer:
     async def _ensure_safe(self, jid: JID, task: LoginTask) -> None:
         waiting, task.step = task.step, "replay probe"
         since = self._runtime.reactor.seconds()
+        task.probing = lambda: self._probing.get(jid.host)
         await self.probe.ensure_safe(jid.host)
         self._runtime.observe(task.step, self._runtime.reactor.seconds() - since)
-        task.step = waiting
+        task.step, task.probing = waiting, lambda: None
 
     async def _mint(self, jid: JID, task: LoginTask) -> OneTimePassword:
+        if jid.userhost() in self._disabled:
+            error = Refused("the server rejected an earlier login", ACCOUNT_DISABLED)
+            error.step = "authentication"
+            raise error
         await self._ensure_safe(jid, task)
         self._remember(jid.userhost())
         return await self._passwords.mint(jid.userhost())
@@ -229,7 +264,7 @@ class Warmer:
         return True
 
     async def _restore_budget(self, host: str) -> None:
-        jid = JID(tuple=(f"warmside-probe-{secrets.token_hex(8)}", host, None))
+        jid = unknown_user(host)
         try:
             minted = await self._passwords.mint(jid.userhost())
             await self._start(host, lambda task: self._only_authenticate(jid, minted, Kind.RESTORING, task))
@@ -244,7 +279,12 @@ class Warmer:
 
     def _authenticate(self, jid: JID, minted: OneTimePassword, kind: Kind) -> "Deferred[None]":
         """Authenticate with a one-time password; see `Authenticate`."""
-        return self._start(jid.host, lambda task: self._only_authenticate(jid, minted, kind, task))
+
+        def run(task: LoginTask) -> Any:
+            self._probing[jid.host] = task
+            return self._only_authenticate(jid, minted, kind, task)
+
+        return self._start(jid.host, run)
 
     async def _only_authenticate(self, jid: JID, password: str | OneTimePassword, kind: Kind, task: LoginTask) -> None:
         spec = LoginSpec(jid, password, kind, Parameters(jid.host), bind=False)

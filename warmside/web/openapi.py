@@ -163,6 +163,7 @@ def _problem() -> Schema:
             "detail": STRING,
             "field": {"type": "string", "description": "Name of the invalid field."},
             "step": {"type": "string", "description": "Step of the login that failed."},
+            "condition": {"type": "string", "description": "Condition that ejabberd gave, such as account-disabled."},
         },
         "required": ["type", "title", "status", "detail"],
     }

@@ -9,6 +9,8 @@ from warmside.sessions.errors import (
     Banned,
     BoshError,
     Busy,
+    ConditionError,
+    NotAuthenticated,
     OneTimeRefused,
     PauseTooLong,
     Refused,
@@ -31,6 +33,8 @@ PROBLEMS = {
     "foreign-origin": 403,
     "policy": 403,
     "password-refused": 403,
+    "account-disabled": 403,
+    "credentials-expired": 403,
     "not-found": 404,
     "method-not-allowed": 405,
     "not-acceptable": 406,
@@ -42,11 +46,19 @@ PROBLEMS = {
     "header-too-large": 431,
     "internal": 500,
     "login-failed": 502,
+    "aborted": 502,
+    "encryption-required": 502,
+    "incorrect-encoding": 502,
+    "invalid-authzid": 502,
+    "invalid-mechanism": 502,
+    "malformed-request": 502,
+    "mechanism-too-weak": 502,
     "otp-not-asked": 502,
     "otp-refused": 502,
     "banned": 503,
     "busy": 503,
     "store": 503,
+    "temporary-auth-failure": 503,
     "unreachable": 503,
     "unsafe-host": 503,
     "timeout": 504,
@@ -104,6 +116,35 @@ ONE_TIME_PROBLEMS = {
     RevocationStatus.GONE: ("otp-refused", ACCEPTED),
 }
 
+SASL_PROBLEMS = {
+    "account-disabled": "ejabberd says that the account is disabled, as after ban_account: enable it there first",
+    "credentials-expired": "ejabberd says that the account's credentials have expired: renew them there",
+    "temporary-auth-failure": (
+        "ejabberd can't check passwords at the moment: its log names the cause, such as a failed database or "
+        "extauth_program"
+    ),
+    "aborted": "ejabberd aborted the authentication",
+    "encryption-required": "ejabberd requires TLS before authentication: allow PLAIN for BOSH on loopback",
+    "incorrect-encoding": "ejabberd could not decode the authentication request",
+    "invalid-authzid": "ejabberd rejected the authorization identity",
+    "invalid-mechanism": "ejabberd does not accept the SASL mechanism that it offered",
+    "malformed-request": "ejabberd could not read the authentication request",
+    "mechanism-too-weak": "ejabberd requires a stronger SASL mechanism for this account",
+}
+"""SASL conditions that say more than ``not-authorized`` (RFC 6120, 6.5). Each is a problem of the same name."""
+BANNED_ADDRESS = {
+    "warmside": "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback",
+    "browser": (
+        "ejabberd bans the browser's address, which the field address names, and not warmside's: "
+        "the usual cause is mod_fail2ban, after failed logins from there"
+    ),
+    "unknown": (
+        "ejabberd bans the browser's address, which the field address names, or warmside's: "
+        "the usual cause is mod_fail2ban, after failed logins from there"
+    ),
+}
+"""The cause of a ban, by `Banned.owner`."""
+
 
 RESTARTING = frozenset(
     {
@@ -147,11 +188,13 @@ def problem_for(error: Exception) -> Problem | None:
 def _bosh_problem(error: BoshError) -> Problem:
     step, detail = error.step, f"{error.seen} (step: {error.step})"
     match error:
+        case Refused() | NotAuthenticated() if error.condition in SASL_PROBLEMS:
+            detail = f"{SASL_PROBLEMS[error.condition]} (step: {step})"
+            return Problem(error.condition, detail, step=step, condition=error.condition)
         case Refused():
             return Problem("password-refused", "ejabberd rejected the user's own password", step=step)
         case Banned():
-            cause = "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback"
-            return Problem("banned", f"{detail}; {cause}", step=step)
+            return Problem("banned", f"{detail}; {BANNED_ADDRESS[error.owner]}", step=step)
         case Busy():
             return Problem("busy", detail, step=step)
         case Unreachable():
@@ -160,13 +203,15 @@ def _bosh_problem(error: BoshError) -> Problem:
             return Problem("timeout", detail, step=step)
         case Terminated() | StreamFailed() if error.condition in RESTARTING or _is_interrupted(error):
             cause = "ejabberd is stopping, restarting or overloaded: retry later"
-            return Problem("unreachable", f"{detail}; {cause}", step=step)
+            return Problem("unreachable", f"{detail}; {cause}", step=step, condition=error.condition)
         case Terminated() if error.condition == INTERNAL_ERROR:
             cause = "ejabberd does not serve this host, or it has given up BOSH and must be restarted"
-            return Problem("login-failed", f"{detail}; {cause}", step=step)
+            return Problem("login-failed", f"{detail}; {cause}", step=step, condition=error.condition)
         case StreamFailed() if error.condition == "invalid-xml":
             cause = "the usual cause is prebind: true at mod_bosh, which allows anonymous logins only: remove it"
-            return Problem("login-failed", f"{detail}; {cause}", step=step)
+            return Problem("login-failed", f"{detail}; {cause}", step=step, condition=error.condition)
+        case ConditionError():
+            return Problem("login-failed", detail, step=step, condition=error.condition)
     return Problem("login-failed", detail, step=step)
 
 

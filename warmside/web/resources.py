@@ -96,7 +96,9 @@ class CredentialsEndpoint(AuditedEndpoint):
         jid = read_credentials_request(call.fields())
         self.check_policy(call, admin, jid)
         minted = await self._warmer.mint(jid)
-        return credentials_reply(jid, minted, self._lifetime, lambda: self._warmer.revoke_later(minted))
+        return credentials_reply(
+            self._warmer.served(jid), minted, self._lifetime, lambda: self._warmer.revoke_later(minted)
+        )
 
 
 class HealthEndpoint(Endpoint):

@@ -1,0 +1,29 @@
+"""URLs in the configuration."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
+"""Host names in URLs. ``_`` is not valid in the DNS, but it is in names of containers."""
+MAX_HOST_NAME = 253
+"""Characters."""
+
+
+def split_url(url: str) -> SplitResult | None:
+    """Return the parts of an http or https URL; ``None`` for anything else."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and is_host(parts.hostname or "") and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable and re.fullmatch(r"[!-~]+", url) else None
+
+
+def is_host(host: str) -> bool:
+    """True if a URL's host is an IP address without a zone, or a name that the system's resolver may know."""
+    try:
+        ip_address(host)
+        return "%" not in host
+    except ValueError:
+        return HOST_NAME.fullmatch(host) is not None and len(host) <= MAX_HOST_NAME
