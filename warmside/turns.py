@@ -5,10 +5,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-MAX_TURN = 0.005
+MAX_TURN = 0.002
 """Seconds after which a turn ends. A step of the work may add a few milliseconds."""
-REST = 0.001
-"""Seconds between two turns: others run at least as often."""
+REST = 0.004
+"""Seconds between two turns: it takes a third of the process's time or less."""
 
 
 class Turns:

@@ -17,6 +17,7 @@ from warmside.bosh.body import (
     Body,
     InvalidBody,
     Parser,
+    Stanza,
     decode,
     encode,
 )
@@ -109,6 +110,15 @@ def test_stanzas_after_the_maximum_of_built_elements_are_left_out(monkeypatch: p
     monkeypatch.setattr("warmside.bosh.body.MAX_ELEMENTS", 10)
     body = decode(OPEN + b"<message xmlns='jabber:client'><x/></message>" * 7 + CLOSE)
     assert (len(body.elements), body.left_out) == (5, 2)
+
+
+def test_stanzas_as_text_are_the_same_text() -> None:
+    response = OPEN + stanza(1, "small") + stanza(2, "full") + b"<iq xmlns='jabber:client' id='3'/>" + CLOSE
+    parser = Parser(as_text=True)
+    assert all(step is None for step in parser.parse(response))
+    elements = parser.body().elements
+    assert [each.toXml() for each in elements] == [each.toXml() for each in decode(response).elements]
+    assert [type(each) for each in elements] == [Stanza, Stanza, Element]
 
 
 def test_only_an_awaited_result_may_be_larger_than_a_stanza() -> None:

@@ -203,7 +203,7 @@ class LoginRunner:
 
     async def _parse(self, data: bytes) -> Body:
         """Parse a long response in turns."""
-        turns, parser = Turns(self._reactor), Parser(self.session.awaited)
+        turns, parser = Turns(self._reactor), Parser(self.session.awaited, as_text=True)
         try:
             for _ in parser.parse(data):
                 if turns.due:

@@ -91,7 +91,8 @@ class BoshStream(EventDispatcher):
         """
         if (element.uri, element.name) == (NS_STREAMS, "error"):
             raise stream_error(element)
-        self.dispatch(element)  # type: ignore[no-untyped-call]
+        if element.name == "iq":
+            self.dispatch(element)  # type: ignore[no-untyped-call]
         if not is_claimed(element):
             self.unclaimed.append(element)
 
