@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from cryptography.x509 import load_pem_x509_certificates
 
 from warmside.config import endpoints
+from warmside.config.reloading import open_regular
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.config.tables import ConfigError, Table
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
@@ -22,6 +23,11 @@ from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
 __all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
 
 DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
+
+MAX_FILE = 4 << 20
+"""Maximum bytes of the configuration file, and of a file of certificates."""
+MAX_SHOWN = 200
+"""Maximum characters of a parser's message."""
 
 ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
 STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
@@ -35,11 +41,15 @@ def load(path: Path) -> Config:
     """
     try:
         with path.open("rb") as file:
-            raw = tomllib.load(file)
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ConfigError(path, message=f"longer than {MAX_FILE} bytes")
+        raw = tomllib.loads(data.decode())
     except OSError as error:
         raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, message=f"not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also of integers with thousands of digits, and of deep nesting
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ConfigError(path, message=f"not TOML: {reason[:MAX_SHOWN]}") from None
     return _config(Table(path, "", raw))
 
 
@@ -103,7 +113,8 @@ def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     ca_file = table.path("ca_file", common.ca_file if common else None)
     if ca_file is not None:
         try:
-            certificates = load_pem_x509_certificates(ca_file.read_bytes())
+            with open_regular(ca_file) as file:
+                certificates = load_pem_x509_certificates(file.read(MAX_FILE))
         except OSError as error:
             raise table.error("ca_file", f"can't be read ({error.strerror}); give a PEM file") from None
         except ValueError:
