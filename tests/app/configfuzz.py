@@ -5,6 +5,7 @@
 
 import json
 import os
+import socket
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from unittest.mock import patch
 
 from hypothesis import strategies as st
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.threadpool import ThreadPool
@@ -229,6 +231,26 @@ def to_toml(value: object) -> str:
     raise TypeError(value)
 
 
+class QuietPort:
+    """A port that no connection arrives at."""
+
+    numberAccepts = 1
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+
+    def getHost(self) -> IPv4Address:
+        """Return an address."""
+        return IPv4Address("TCP", "127.0.0.1", 1)
+
+    def doRead(self) -> None:
+        """Accept nothing."""
+
+    def stopListening(self) -> "Deferred[None]":
+        """Stop at once."""
+        return succeed(None)
+
+
 @implementer(IReactorPluggableNameResolver, IHostnameResolver)
 class QuietReactor(MemoryReactorClock):
     """A reactor without a network: names resolve to nothing, connections stay open, programs are not started."""
@@ -243,7 +265,12 @@ class QuietReactor(MemoryReactorClock):
         return receiver
 
     def adoptStreamPort(self, fd: int, family: int, factory: Any) -> Any:
-        return self.listenTCP(0, factory)
+        """Listen to nothing."""
+        return QuietPort()
+
+    def listenUNIX(self, address: Any, factory: Any, **_: Any) -> Any:  # type: ignore[override]
+        """Listen to nothing."""
+        return QuietPort()
 
     def spawnProcess(self, protocol: Any, executable: str, args: Any, *_: Any, **__: Any) -> Any:
         if any("\0" in word for word in args):

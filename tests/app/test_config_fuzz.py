@@ -1,13 +1,9 @@
 """Random configurations end in an error in words, or the service serves."""
 
-from pathlib import Path
-from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 
-from tests.app.configfuzz import FOLDER, Unexpected, documents, drive
-from warmside.config.loader import load
+from tests.app.configfuzz import documents, drive
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
 MAX_SHOWN = 120
 """Maximum characters of a key or a value in a message."""
 
