@@ -110,9 +110,7 @@ def test_openapi_python_client_can_call_every_operation(generated: Path, server:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_openapi_generator_client_can_call_every_operation(generated: Path, server: Server) -> None:
     package = importlib.import_module("generator_client")
-    configuration = package.Configuration(
-        host=f"http://127.0.0.1:{server.port}", username=ADMIN, password=PASSWORD
-    )
+    configuration = package.Configuration(host=f"http://127.0.0.1:{server.port}", username=ADMIN, password=PASSWORD)
     called: set[str] = set()
     with package.ApiClient(configuration) as transport:
         api = package.DefaultApi(transport)

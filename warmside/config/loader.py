@@ -153,7 +153,7 @@ def _passwords(table: Table) -> Passwords:
     if store.startswith(("redis:", "rediss:", "unix:")):
         raise table.error("store", f"the redis store is not implemented yet: give {STORE}", store.split(":")[0] + ":…")
     is_path = store.startswith("sqlite:///") and len(store) > len("sqlite:///")
-    if not is_path and store not in ("sqlite", "sqlite://:memory:"):
+    if "\0" in store or (not is_path and store not in ("sqlite", "sqlite://:memory:")):
         raise table.error("store", f"give {STORE}")
     lifetime = table.number("lifetime", 30, 1, 3600)
     table.reject_unknown()
@@ -205,6 +205,8 @@ def _program(table: Table) -> tuple[str, ...] | None:
         words = shlex.split(text)
     except ValueError as error:
         raise table.error("program", f"not a command line: {str(error).lower()}") from None
+    if "\0" in text:
+        raise table.error("program", "remove the NUL character")
     if not words or not words[0].startswith("/"):
         raise table.error("program", "give the program with its absolute path, and its arguments")
     if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
