@@ -259,7 +259,7 @@ class QuietReactor(MemoryReactorClock):
         super().__init__()
         self.nameResolver: Any = self
 
-    def resolveHostName(self, receiver: Any, hostName: str, *_: Any, **__: Any) -> Any:
+    def resolveHostName(self, receiver: Any, hostName: str, *_: Any, **__: Any) -> Any:  # type: ignore[override]
         receiver.resolutionBegan(self)
         receiver.resolutionComplete()
         return receiver
@@ -323,7 +323,7 @@ def drive(text: str, *, load: Callable[[Path], Any] = load, shared: bool = False
             return _drive(path, load, shared)
         except (ConfigError, StartError) as error:
             message = str(error)
-            if not message.startswith(f"{path}: ") or "\n" in message or len(message) > 7000:
+            if not message.startswith(f"{path}: ") or "\n" in message or len(message) > 20_000:
                 raise Unexpected(f"not a message in one line: {message[:500]!r}") from None
             return "config" if isinstance(error, ConfigError) else "start"
         except Unexpected:
@@ -344,7 +344,7 @@ def _drive(path: Path, load: Callable[[Path], Any], shared: bool) -> str:
     reactor.advance(0)
     now(serving)
     try:
-        client: Any = StubTreq(service.site.resource)  # type: ignore[no-untyped-call]
+        client: Any = StubTreq(service.site.resource)
         for host in ("example.org", "example.net", *list(config.host)[:2]):
             check_manager(service, host, reactor)
         response = now(client.request("GET", "http://127.0.0.1/health"))

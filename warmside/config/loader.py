@@ -26,8 +26,6 @@ DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
 
 MAX_FILE = 4 << 20
 """Maximum bytes of the configuration file, and of a file of certificates."""
-MAX_SHOWN = 200
-"""Maximum characters of a parser's message."""
 
 ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
 STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
@@ -49,7 +47,7 @@ def load(path: Path) -> Config:
         raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also of integers with thousands of digits, and of deep nesting
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise ConfigError(path, message=f"not TOML: {reason[:MAX_SHOWN]}") from None
+        raise ConfigError(path, message=f"not TOML: {reason[:200]}") from None
     return _config(Table(path, "", raw))
 
 
@@ -205,9 +203,7 @@ def _program(table: Table) -> tuple[str, ...] | None:
         words = shlex.split(text)
     except ValueError as error:
         raise table.error("program", f"not a command line: {str(error).lower()}") from None
-    if "\0" in text:
-        raise table.error("program", "remove the NUL character")
-    if not words or not words[0].startswith("/"):
+    if not words or not words[0].startswith("/") or "\0" in text:
         raise table.error("program", "give the program with its absolute path, and its arguments")
     if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
         raise table.error("program", f"{words[0]} is not an executable file")
