@@ -17,6 +17,8 @@ USABLE = f'admins.file = "{FOLDER}/admins"\nhttp.listen = "tcp:0:interface=127.0
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(documents())
+@example(USABLE.replace("127.0.0.1", "a..b"))
+@example(USABLE.replace("127.0.0.1", "a\\u0000b"))
 @example(USABLE + 'passwords.store = "sqlite:///a\\u0000b"\n')
 @example(USABLE + 'extauth.program = "/bin/cat a\\u0000b"\n')
 @example(USABLE + f"x = {'9' * 5000}\n")
