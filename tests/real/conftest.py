@@ -8,14 +8,14 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.browser import Browser, Demo, Open
-from tests.real.parts import Server
+from tests.real.parts import INTERNAL, Server
 from tests.real.processes import Folder
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run one ejabberd with warmside, from the sample files, for the whole session."""
-    running = Server(tmp_path_factory.mktemp("server")).start()
+    running = Server(tmp_path_factory.mktemp("server"), INTERNAL).start()
     yield running
     running.stop()
 

@@ -27,6 +27,10 @@ PASSWORD = "correct horse"
 HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
 
 
+INTERNAL = ("auth_method: [external]", "auth_method: [internal, external]")
+"""Replacement in ``etc/ejabberd.yml``: users may have passwords in ejabberd, too."""
+
+
 class Reply(NamedTuple):
     """An HTTP reply."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.bench import guessing
 from tests.real.boshclient import BoshClient, Refused
-from tests.real.parts import ADMIN, HASH, Reply, Server, basic, exchanged, until
+from tests.real.parts import ADMIN, HASH, INTERNAL, Reply, Server, basic, exchanged, until
 
 STOCK_FAIL2BAN = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban: {}\n")
 NARROWED = """
@@ -26,7 +26,7 @@ users = ["guest*@*"]
 @pytest.fixture(scope="module")
 def banning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose ejabberd bans loopback after 20 failures, and an admin that is an account of ejabberd."""
-    running = Server(tmp_path_factory.mktemp("access"), STOCK_FAIL2BAN, toml=NARROWED)
+    running = Server(tmp_path_factory.mktemp("access"), INTERNAL, STOCK_FAIL2BAN, toml=NARROWED)
     sample = running.toml.read_text()
     running.toml.write_text(
         exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["Boss@Example.org", "chief@example.org"]\n'))

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.real.boshclient import BoshClient
-from tests.real.parts import TWISTD, Server, until
+from tests.real.parts import INTERNAL, TWISTD, Server, until
 
 FOUR_HOSTS = "hosts:\n  - example.org\n  - one.example\n  - two.example\n  - three.example\n"
 
@@ -26,7 +26,7 @@ def test_a_host_with_the_authentication_cache_is_rejected(tmp_path: Path) -> Non
 
 
 def test_a_wrong_configuration_stops_no_ordinary_login_and_service_starts_once_it_is_fixed(tmp_path: Path) -> None:
-    server = Server(tmp_path, ("hosts:\n  - example.org\n", FOUR_HOSTS))
+    server = Server(tmp_path, ("hosts:\n  - example.org\n", FOUR_HOSTS), INTERNAL)
     valid = server.toml.read_text()
     server.toml.write_text(valid + "\n[polcy]\n")
     server.start(serving=False)
@@ -56,7 +56,7 @@ def test_a_wrong_configuration_stops_no_ordinary_login_and_service_starts_once_i
 
 
 def test_an_ejabberd_that_does_not_call_warmside_is_reported(tmp_path: Path) -> None:
-    server = Server(tmp_path, ("auth_method: [internal, external]", "auth_method: [internal]"))
+    server = Server(tmp_path, ("auth_method: [external]", "auth_method: [internal]"))
     # ejabberd starts no extauth program, so a daemon serves beside it.
     server.start(serving=False)
     try:

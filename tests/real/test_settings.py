@@ -9,12 +9,12 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.certificates import certificate
-from tests.real.parts import ROOT, Server, exchanged, run
+from tests.real.parts import INTERNAL, ROOT, Server, exchanged, run
 
 
 def test_a_ban_is_reported_as_a_ban(tmp_path: Path) -> None:
     strict = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban:\n    c2s_max_auth_failures: 3\n")
-    server = Server(tmp_path, strict).start()
+    server = Server(tmp_path, INTERNAL, strict).start()
     try:
         server.command("register", user="paris", host="example.org", password="county")
         assert server.warm(jid="paris@example.org", password="county").status == 200

@@ -136,7 +136,10 @@ def _bound_socket(place: Place, *, shared: bool) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((place.interface, place.port))
+        try:
+            sock.bind((place.interface, place.port))
+        except (TypeError, ValueError):  # a NUL character, or a name that is not IDNA
+            raise OSError(errno.EINVAL, "the interface is not an address") from None
         if not shared:
             sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -57,7 +57,10 @@ class LogFile:
         self._fd = fd
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        # Without O_NONBLOCK, opening a pipe would wait for a reader.
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+        os.set_blocking(fd, True)
+        return fd
 
 
 class StreamLog:

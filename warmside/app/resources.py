@@ -27,6 +27,7 @@ from warmside.config.folders import (
 from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.settings import Config
+from warmside.config.tables import printable
 from warmside.extauth.authorities import IAuthority
 from warmside.extauth.handlers import AuthorityAdapter, RequestHandler, UsersAuthority
 from warmside.extauth.isusercache import StaleIsUserCache
@@ -76,7 +77,7 @@ def config_errors_for(config: Config, key: str, value: object) -> Iterator[None]
         reason = str(error)
     else:
         return
-    raise StartError(f'{config.path}: {key} = "{value}": {reason}')
+    raise StartError(printable(f'{config.path}: {key} = "{value}": {reason}'))
 
 
 def find_paths(config: Config) -> Paths:

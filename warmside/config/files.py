@@ -7,8 +7,11 @@ from pathlib import Path
 
 from cryptography.x509 import load_pem_x509_certificates
 
+from warmside.config.reloading import open_regular
 from warmside.config.tables import Table
 
+MAX_CA_FILE = 1 << 20
+"""Bytes of a file of certificates that are read."""
 MAX_SHEBANG = 256
 """Bytes of a script that are read to check its first line; Linux reads as many."""
 
@@ -21,7 +24,8 @@ def ca_file(table: Table, default: Path | None) -> Path | None:
     path = table.path("ca_file", default)
     if path is not None:
         try:
-            certificates = load_pem_x509_certificates(path.read_bytes())
+            with open_regular(path) as file:
+                certificates = load_pem_x509_certificates(file.read(MAX_CA_FILE))
         except OSError as error:
             raise table.error("ca_file", f"can't be read ({error.strerror}); give a PEM file") from None
         except ValueError:
@@ -43,7 +47,7 @@ def program(table: Table) -> tuple[str, ...] | None:
         words = shlex.split(text)
     except ValueError as error:
         raise table.error("program", f"not a command line: {str(error).lower()}") from None
-    if not words or not words[0].startswith("/"):
+    if not words or not words[0].startswith("/") or "\0" in text:
         raise table.error("program", "give the program with its absolute path, and its arguments")
     if not os.path.isfile(words[0]) or shutil.which(words[0]) is None:
         raise table.error("program", f"{words[0]} is not an executable file")

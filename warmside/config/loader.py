@@ -17,6 +17,9 @@ __all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
 
 DEFAULT_PATH = Path("/etc/warmside/warmside.toml")
 
+MAX_FILE = 4 << 20
+"""Maximum bytes of the configuration file, and of a file of certificates."""
+
 ENDPOINT = 'a Twisted server endpoint string such as "tcp:5281:interface=127.0.0.1"'
 STORE = '"sqlite", "sqlite:///PATH" or "sqlite://:memory:"'
 PATTERN = 'a pattern of bare JIDs such as "*@example.org", or "*" for every user'
@@ -28,11 +31,16 @@ def load(path: Path) -> Config:
     :raises ConfigError: it can't be read, or a key or value in it is invalid.
     """
     try:
-        raw = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # a byte order mark is skipped
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ConfigError(path, message=f"longer than {MAX_FILE} bytes")
+        raw = tomllib.loads(data.decode("utf-8-sig"))  # a byte order mark is skipped
     except OSError as error:
         raise ConfigError(path, message=f"can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(path, message=f"not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # also of integers with thousands of digits, and of deep nesting
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise ConfigError(path, message=f"not TOML: {reason[:200]}") from None
     return _config(Table(path, "", raw))
 
 
@@ -116,7 +124,7 @@ def _passwords(table: Table) -> Passwords:
     if store.startswith(("redis:", "rediss:", "unix:")):
         raise table.error("store", f"the redis store is not implemented yet: give {STORE}", store.split(":")[0] + ":…")
     is_path = store.startswith("sqlite:///") and len(store) > len("sqlite:///")
-    if not is_path and store not in ("sqlite", "sqlite://:memory:"):
+    if "\0" in store or (not is_path and store not in ("sqlite", "sqlite://:memory:")):
         raise table.error("store", f"give {STORE}")
     lifetime = table.number("lifetime", 30, 1, 3600)
     table.reject_unknown()

@@ -3,10 +3,12 @@
 A file that other users can write to is rejected. An invalid new content is logged, and the previous content is used.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from twisted.logger import Logger
 
@@ -60,6 +62,18 @@ class ReloadingFile(Generic[Content]):
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_mode, status.st_uid)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading.
+
+    :raises OSError: it can't be opened, or it is a pipe or a device, which may have no end.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # opening a pipe would wait for a writer
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return os.fdopen(fd, "rb")
+
+
 def read_guarded(path: Path, max_bytes: int) -> str:
     """Return the text of a file that only root and the user of this process can write to.
 
@@ -69,7 +83,7 @@ def read_guarded(path: Path, max_bytes: int) -> str:
     :raises FileRefused: it can't be read, other users can write to it, it is too long or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             if status.st_uid not in (0, os.geteuid()):
                 raise FileRefused(f"its owner is neither root nor the user that runs warmside: chown {path}")

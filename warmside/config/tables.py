@@ -8,6 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+MAX_SHOWN = 120
+"""Maximum characters of a key or a value in a message."""
+
 
 class ConfigError(Exception):
     """A configuration file can't be used. The text names the file, the key and the value."""
@@ -16,7 +19,14 @@ class ConfigError(Exception):
         self.file = file
         self.key = key
         where = f"{file}: " + (f"{key}{f' = {shown}' if shown else ''}: " if key else "")
-        super().__init__(where + message)
+        super().__init__(printable(where + message))
+
+
+def printable(text: str) -> str:
+    """Escape line breaks, control characters and surrogates, which keys and values may contain."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class Table:
@@ -137,13 +147,14 @@ class Table:
         return self._raw.get(key, default)
 
     def _full(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
+        name = f"{self.name}.{key}" if self.name else key
+        return name if len(name) <= MAX_SHOWN else name[: MAX_SHOWN - 1] + "…"
 
 
 def _shown(value: object) -> str:
-    """Return a value as TOML writes it, on one line of at most 120 characters."""
+    """Return a value as TOML writes it, on one line of at most `MAX_SHOWN` characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except TypeError:
         text = str(value)
-    return text if len(text) <= 120 else text[:119] + "…"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

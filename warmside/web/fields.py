@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from warmside.jids import JID, InvalidJID, prepare
+from warmside.jids import JID, MAX_CHARACTERS, InvalidJID, prepare
 from warmside.otp import has_prefix
 from warmside.sessions.model import WarmRequest
 from warmside.web.body import FieldError
@@ -19,6 +19,10 @@ MAX_ATTACH_WITHIN = 999_999_999
 """Seconds; the connection manager has a limit of its own, ``maxpause``."""
 MAX_LANGUAGE = 64
 """Maximum length of a language tag in characters."""
+LANGUAGE = "^[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*$"
+"""Pattern of a language tag (xml:lang)."""
+JID_PATTERN = "^[^@/]+@[^@/]+(/.+)?$"
+"""Pattern of JIDs for the OpenAPI description. It accepts every valid JID, and some that are not valid."""
 
 
 class InvalidValue(ValueError):
@@ -79,7 +83,7 @@ def _read_password(text: str) -> str:
 
 
 def _read_language(text: str) -> str:
-    if len(text) > MAX_LANGUAGE or not re.fullmatch(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*", text):
+    if len(text) > MAX_LANGUAGE or not re.fullmatch(LANGUAGE, text):
         raise ValueError
     return text
 
@@ -116,6 +120,8 @@ JID_FIELD = Field(
     schema={
         "type": "string",
         "minLength": 3,
+        "maxLength": MAX_CHARACTERS,
+        "pattern": JID_PATTERN,
         "description": "Bare or full JID with a local part.",
         "examples": ["juliet@example.org"],
     },
@@ -129,7 +135,14 @@ LANG_FIELD = Field(
     name="lang",
     read=_read_language,
     expected="a language tag, such as en or pt-BR",
-    schema={"type": "string", "description": "Default language of the stream (xml:lang).", "default": "en"},
+    # No "default": generated clients send the defaults of both spellings, and two spellings are an error.
+    schema={
+        "type": "string",
+        "maxLength": MAX_LANGUAGE,
+        "pattern": LANGUAGE,
+        "description": "Default language of the stream (xml:lang); en if absent. Send lang or language, not both.",
+        "examples": ["en", "pt-BR"],
+    },
     attribute="lang",
     label="Language",
     preset="en",

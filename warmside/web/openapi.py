@@ -8,7 +8,7 @@ from typing import Any
 
 from warmside import __version__
 from warmside.web.body import FORM, JSON
-from warmside.web.fields import CREDENTIALS_FIELDS, WARM_FIELDS, Field
+from warmside.web.fields import CREDENTIALS_FIELDS, JID_PATTERN, WARM_FIELDS, Field
 from warmside.web.negotiate import PROBLEM_JSON
 from warmside.web.problems import PROBLEMS, phrase
 
@@ -16,6 +16,9 @@ Schema = dict[str, Any]
 
 STRING: Schema = {"type": "string"}
 RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"}}
+FULL_JID = "^[^@/]+@[^@/]+/.+$"
+JID_STRING: Schema = {"type": "string", "pattern": JID_PATTERN}
+FULL_JID_STRING: Schema = {"type": "string", "pattern": FULL_JID}
 SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Seconds."}
 
 
@@ -29,14 +32,15 @@ def description() -> Schema:
             "summary": "Logs the users of a web application in to ejabberd without their passwords.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
+        "servers": [{"url": "/", "description": "The service that returned this description."}],
         "security": [{"admin": []}],
         "paths": {
             "/warm": {"get": _form(), "post": _warm()},
             "/credentials": {"post": _credentials()},
-            "/health": {"get": _public("Return 200 while the process serves.", {"status": {"const": "ok"}})},
+            "/health": {"get": _public("health", "Return 200 while the process serves.", {"status": {"const": "ok"}})},
             "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
-            "/openapi.json": {"get": _public("Return this description.", {"openapi": STRING})},
+            "/openapi.json": {"get": _public("openapi", "Return this description.", {"openapi": STRING})},
         },
         "components": {
             "securitySchemes": {"admin": {"type": "http", "scheme": "basic"}},
@@ -55,7 +59,11 @@ def description() -> Schema:
 def _form() -> Schema:
     page = {"text/html": {"schema": STRING}, "application/xhtml+xml": {"schema": STRING}}
     replies = {"200": {"description": "The form.", "content": page}}
-    return {"summary": "Return a form for tests in a browser.", "responses": replies | _problems([401, 403, 406, 429])}
+    return {
+        "operationId": "form",
+        "summary": "Return a form for tests in a browser.",
+        "responses": replies | _problems([401, 403, 406, 408, 429, 431]),
+    }
 
 
 def _warm() -> Schema:
@@ -66,27 +74,29 @@ def _warm() -> Schema:
         "text/plain": {"schema": {"type": "string", "description": "Three lines: JID, SID, RID."}},
     }
     return {
+        "operationId": "warm",
         "summary": "Log a user in, and return the session for the browser.",
         "requestBody": _body(WARM_FIELDS),
         "responses": {"200": {"description": "A warm session.", "content": content}}
-        | _problems([400, 401, 403, 406, 413, 415, 429, 502, 503, 504]),
+        | _problems([400, 401, 403, 406, 408, 413, 415, 429, 431, 502, 503, 504]),
     }
 
 
 def _credentials() -> Schema:
-    members = {"jid": STRING, "password": STRING, "expires_in": {"type": "number", "description": "Seconds."}}
+    members = {"jid": JID_STRING, "password": STRING, "expires_in": {"type": "number", "description": "Seconds."}}
     return {
+        "operationId": "credentials",
         "summary": "Return a one-time password for a client that logs in itself.",
         "requestBody": _body(CREDENTIALS_FIELDS),
         "responses": {"200": _json_reply("A one-time password.", members)}
-        | _problems([400, 401, 403, 406, 413, 415, 429, 502, 503, 504]),
+        | _problems([400, 401, 403, 406, 408, 413, 415, 429, 431, 502, 503, 504]),
     }
 
 
 def _ready() -> Schema:
     members = {"status": {"enum": ["ready", "not ready"]}, "store": STRING, "connection_manager": STRING}
     members["hosts"] = STRING
-    described = _public("Return the state of each part that the service needs.", members)
+    described = _public("ready", "Return the state of each part that the service needs.", members)
     described["responses"]["503"] = _json_reply("A part is not ok.", members) | {"headers": RETRY_AFTER}
     return described
 
@@ -94,15 +104,21 @@ def _ready() -> Schema:
 def _metrics() -> Schema:
     replies = {"200": {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": STRING}}}}
     return {
+        "operationId": "metrics",
         "summary": "Return the metrics, summed over all processes of the machine.",
         "security": [],
-        "responses": replies,
+        "responses": replies | _problems([408, 431]),
     }
 
 
-def _public(summary: str, members: Schema) -> Schema:
+def _public(operation: str, summary: str, members: Schema) -> Schema:
     """Return the description of a GET that needs no admin."""
-    return {"summary": summary, "security": [], "responses": {"200": _json_reply(summary, members)}}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "security": [],
+        "responses": {"200": _json_reply(summary, members)} | _problems([408, 431]),
+    }
 
 
 def _json_reply(text: str, members: Schema) -> Schema:
@@ -117,7 +133,9 @@ def _body(fields: Iterable[Field]) -> Schema:
         "required": [field.name for field in fields if field.required],
         "additionalProperties": False,
     }
-    return {"required": True, "content": {JSON: {"schema": schema}, FORM: {"schema": schema}}}
+    # One type of body: clients that openapi-python-client 0.29 generates for two types can't be imported.
+    text = f"The service accepts the same fields as {FORM}, too."
+    return {"description": text, "required": True, "content": {JSON: {"schema": schema}}}
 
 
 def _warm_session() -> Schema:
@@ -129,7 +147,7 @@ def _warm_session() -> Schema:
         "groups": {"type": "array", "items": STRING},
     }
     members: Schema = {
-        "jid": STRING,
+        "jid": FULL_JID_STRING,
         "sid": STRING,
         "rid": {"type": "integer", "description": "RID of the client's next request."},
         "wait": SECONDS,
