@@ -27,6 +27,7 @@ class Delivery:
         self._channel = channel
         self._undelivered: Callable[[], object] | None = undelivered
         self._periods = 0
+        self._slow = False
         self._written = False
         self._timer = channel.call_later(DELIVERY_TIMEOUT, self._time_out)
         # TLS passes the reply on at the next turn of the reactor.
@@ -77,7 +78,9 @@ class Delivery:
 
     def _time_out(self) -> None:
         self._periods += 1
-        if unread_bytes(self._channel.transport) > int(self.closing) and self._periods < MAX_DELIVERIES:
+        was_slow, self._slow = self._slow, unread_bytes(self._channel.transport) > int(self.closing)
+        # After the last byte was acknowledged, the client has a whole period for its end.
+        if (was_slow or self._slow) and self._periods < MAX_DELIVERIES:
             self._restart()
         elif self.closing:
             self._fail()
