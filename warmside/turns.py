@@ -8,7 +8,7 @@ from twisted.internet.task import deferLater
 MAX_TURN = 0.002
 """Seconds after which a turn ends. A step of the work may add a few milliseconds."""
 REST = 0.004
-"""Seconds between two turns: it takes a third of the process's time or less."""
+"""Seconds between two turns: the work takes about a third of the process's time."""
 
 
 class Turns:

@@ -1,5 +1,9 @@
 """Warm sessions against a fake connection manager."""
 
+from typing import Any
+from unittest.mock import patch
+from xml.etree.ElementTree import fromstring
+
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.resolving import CONTAINER, knowing_the_container
@@ -21,6 +25,25 @@ class TestWarmer(Warming):
         self.assertEqual((session.jid, session.hold, session.stanzas), ("juliet@example.org/r", 1, ()))
         self.assertEqual(self.remembered, ["juliet@example.org"])
         self.assertEqual(list(self.fake.alive), [session.sid])
+        self.nothing_left()
+
+    @run
+    async def test_oversized_stanzas_of_a_long_response_are_counted_and_the_others_kept(self) -> None:
+        await self.probed()
+        answer = self.fake._response
+        small = "<message xmlns='jabber:client' id='{}'><body>text</body></message>"
+        stanzas = [small.format(number) for number in range(500)]
+        heavy = "<message xmlns='jabber:client'>" + "<x/>" * 60_000 + "</message>"
+        foreign = "".join([*stanzas[:250], heavy, *stanzas[250:], heavy]).encode()
+
+        def response(kind: str, received: Any, sid: str) -> bytes:
+            whole = answer(kind, received, sid)
+            return whole.replace(b"<iq", foreign + b"<iq") if kind == "bind" else whole
+
+        with patch.object(self.fake, "_response", response):
+            session = await self.warm()
+        self.assertEqual([fromstring(each).get("id") for each in session.stanzas], [str(n) for n in range(500)])
+        self.assertEqual(session.left_out, 2)
         self.nothing_left()
 
     @run

@@ -3,9 +3,16 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
-from tests.web.interface import Interface, header
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from tests.support import now
+from tests.web.interface import SESSION, Interface, header
 from warmside.bosh import errors
+from warmside.web.negotiate import Form
+from warmside.web.replies import long_warm_session_reply, warm_session_reply
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 
@@ -104,3 +111,18 @@ def test_errors_have_the_accepted_form(interface: Interface) -> None:
     assert "too long" in page.body and header(page, "Content-Security-Policy")
     line = interface.warm("text/plain")
     assert line.body.startswith("504 Gateway Timeout: ") and line.body.count("\n") == 1
+
+
+def test_a_long_reply_has_the_members_of_a_short_one() -> None:
+    contact = {"jid": "romeo@example.org", "name": None, "groups": ["Capulet's guests"]}
+    for roster in (None, [], [contact] * 3):
+        session = replace(SESSION, stanzas=("<message a='\u00e4\"'/>",) * 2, left_out=7, roster=roster)
+        long = now(Deferred.fromCoroutine(long_warm_session_reply(Clock(), session)))
+        short = warm_session_reply(session, Form.JSON)
+        assert json.loads(long.body) == json.loads(short.body)
+        assert (long.status, long.content_type) == (short.status, short.content_type)
+
+
+def test_a_page_shows_how_many_stanzas_were_left_out() -> None:
+    assert b"left-out" not in warm_session_reply(SESSION, Form.XHTML).body
+    assert b"Stanzas left out: 7" in warm_session_reply(replace(SESSION, left_out=7), Form.XHTML).body
