@@ -16,6 +16,7 @@ from warmside.otp import OneTimePassword
 from warmside.sessions.logins import LoginSpec
 from warmside.sessions.model import WarmRequest
 from warmside.throttle.limits import Kind
+from warmside.turns import Turns
 
 
 class TestWarmer(Warming):
@@ -40,8 +41,16 @@ class TestWarmer(Warming):
             whole = answer(kind, received, sid)
             return whole.replace(b"<iq", foreign + b"<iq") if kind == "bind" else whole
 
-        with patch.object(self.fake, "_response", response):
+        rests = []
+
+        class CountedTurns(Turns):
+            async def rest(self) -> None:
+                rests.append(self)
+                await super().rest()
+
+        with patch.object(self.fake, "_response", response), patch("warmside.bosh.runner.Turns", CountedTurns):
             session = await self.warm()
+        self.assertGreater(len(rests), 1, "the response is parsed in turns")
         self.assertEqual([fromstring(each).get("id") for each in session.stanzas], [str(n) for n in range(500)])
         self.assertEqual(session.left_out, 2)
         self.nothing_left()

@@ -9,6 +9,7 @@ block its recipient's login. An element that the login itself awaits is never le
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.parsers import expat
 
 from twisted.words.xish.domish import Element
@@ -61,6 +62,9 @@ class Body:
     left_out: int = 0
 
 
+_NO_CHILDREN: list[Any] = []
+
+
 class Stanza(Element):
     """A message or presence as text. No part of a login reads it.
 
@@ -68,7 +72,7 @@ class Stanza(Element):
     """
 
     def __init__(self, element: Element) -> None:
-        self.uri, self.name, self.children = element.uri, element.name, []
+        self.uri, self.name, self.children = element.uri, element.name, _NO_CHILDREN
         self._xml: str = element.toXml()
 
     def toXml(self, *_: object, **__: object) -> str:
