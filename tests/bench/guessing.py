@@ -17,7 +17,7 @@ from pathlib import Path
 import bcrypt
 
 from tests.real import guesser
-from tests.real.parts import ADMIN, PASSWORD, Reply, Server, basic, exchanged
+from tests.real.parts import ADMIN, INTERNAL, PASSWORD, Reply, Server, basic, exchanged
 
 NAMES = ("boss@example.org", ADMIN, "nobody@example.org", "nobody")
 STOCK_FAIL2BAN = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban: {}\n")
@@ -28,7 +28,7 @@ HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(12)).decode()
 
 def make_server(folder: Path) -> Server:
     """Return a server that bans loopback after 20 failures, with an account admin and users."""
-    server = Server(folder, STOCK_FAIL2BAN)
+    server = Server(folder, INTERNAL, STOCK_FAIL2BAN)
     sample = server.toml.read_text()
     server.toml.write_text(
         exchanged(sample, ("[admins]\n", '[admins]\naccounts = ["boss@example.org", "chief@example.org"]\n'))

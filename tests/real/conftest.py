@@ -8,14 +8,14 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.browser import Browser, Demo, Open
-from tests.real.parts import INTERNAL, Server
+from tests.real.parts import INTERNAL, LARGE_STANZAS, Server
 from tests.real.processes import Folder
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run one ejabberd with warmside, from the sample files, for the whole session."""
-    running = Server(tmp_path_factory.mktemp("server"), INTERNAL).start()
+    running = Server(tmp_path_factory.mktemp("server"), INTERNAL, LARGE_STANZAS).start()
     yield running
     running.stop()
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Folder:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
     """Run a server with a listener for browsers; return that listener's port, too."""
     port = free_port()
-    running = Server(tmp_path_factory.mktemp("browsers"), listeners=browser_listener(port)).start()
+    running = Server(tmp_path_factory.mktemp("browsers"), INTERNAL, listeners=browser_listener(port)).start()
     yield running, port
     running.stop()
 

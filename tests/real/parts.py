@@ -28,6 +28,8 @@ HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
 
 
 INTERNAL = ("auth_method: [external]", "auth_method: [internal, external]")
+LARGE_STANZAS = ("    max_stanza_size: 65000\n", "")
+"""ejabberd applies the limit of its c2s listener to BOSH, too."""
 """Replacement in ``etc/ejabberd.yml``: users may have passwords in ejabberd, too."""
 
 

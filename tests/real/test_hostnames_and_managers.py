@@ -10,7 +10,7 @@ from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient
 from tests.real.managers import ImitatedManager
-from tests.real.parts import TWISTD, Server, Site, exchanged, until
+from tests.real.parts import INTERNAL, TWISTD, Server, Site, exchanged, until
 from tests.real.processes import Folder
 from tests.real.prosody import Prosody
 
@@ -28,7 +28,7 @@ def daemon(site: Site, toml: Path, environ: dict[str, str]) -> Iterator[None]:
 
 
 def test_own_passwords_work_on_an_ejabberd_that_never_asks_warmside(tmp_path: Path) -> None:
-    server = Server(tmp_path, ("auth_method: [internal, external]", "auth_method: [internal]"))
+    server = Server(tmp_path, ("auth_method: [external]", "auth_method: [internal]"))
     server.start(serving=False)
     try:
         server.command("register", user="juliet", host="example.org", password="capulet")
@@ -68,7 +68,7 @@ def test_own_passwords_work_on_prosody(folder: Folder) -> None:
 def test_a_ban_names_the_owner_of_the_banned_address(tmp_path: Path, trusted: bool, owner: str) -> None:
     strict = ("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban:\n    c2s_max_auth_failures: 3\n")
     proxies = ("loglevel: info\n", f"loglevel: info\ntrusted_proxies: {['127.0.0.1'] if trusted else []}\n")
-    server = Server(tmp_path, strict, proxies).start()
+    server = Server(tmp_path, INTERNAL, strict, proxies).start()
     try:
         server.command("register", user="paris", host="example.org", password="county")
         browser = {"jid": "paris@example.org", "address": "203.0.113.7"}
@@ -132,7 +132,7 @@ def test_hosts_with_an_underscore_or_in_punycode_are_warmed(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fault", ["drops_payload", "breaks_on_early_restart"])
 def test_managers_that_mishandle_early_requests_are_logged_in_to(tmp_path: Path, fault: str) -> None:
-    server = Server(tmp_path)
+    server = Server(tmp_path, INTERNAL)
     manager = ImitatedManager(server.bosh, **{fault: True})
     plain = f'url = "http://127.0.0.1:{server.bosh}/bosh"'
     imitated = f'url = "http://127.0.0.1:{manager.port}/bosh"'

@@ -89,7 +89,7 @@ def test_a_cache_that_comes_on_without_a_restart_stops_the_host_until_it_is_off(
 @pytest.mark.parametrize("protocol", ["login_anon", "both"])
 def test_a_host_with_anonymous_logins_is_rejected_and_named(tmp_path: Path, protocol: str) -> None:
     methods = f"auth_method: [external, anonymous]\nanonymous_protocol: {protocol}"
-    with started(Server(tmp_path, ("auth_method: [internal, external]", methods), program=short(tmp_path))) as server:
+    with started(Server(tmp_path, ("auth_method: [external]", methods), program=short(tmp_path))) as server:
         for reply in (server.warm(jid=JULIET), credentials(server)):
             assert reply.status == 503 and reply.json()["type"] == "urn:warmside:unsafe-host", reply.body
             assert "anonymous" in reply.json()["detail"] and "auth_use_cache" not in reply.json()["detail"]
@@ -102,7 +102,7 @@ def test_a_host_with_anonymous_logins_is_rejected_and_named(tmp_path: Path, prot
 @pytest.fixture
 def unasked(tmp_path: Path) -> Iterator[Server]:
     """Run an ejabberd that starts no extauth program and bans loopback after failures, and two processes beside it."""
-    yml = ("auth_method: [internal, external]", "auth_method: [internal]"), ("access: trusted_network", "access: none")
+    yml = ("auth_method: [external]", "auth_method: [internal]"), ("access: trusted_network", "access: none")
     server = Server(tmp_path, *yml, program=short(tmp_path)).start(serving=False)
     environ = server.environ | {"PYTHONPATH": str(ROOT)}
     log = tmp_path / "warmside.log"
