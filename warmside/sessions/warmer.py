@@ -253,6 +253,10 @@ class Warmer:
             error.step = "authentication"
             raise error
         await self._ensure_safe(jid, task)
+        if not (jid.host.isascii() or self._logins.spellings.is_served(jid.host)):
+            # Another process may have probed the host: only a login shows this one how the server spells it.
+            user = unknown_user(jid.host)
+            await self._authenticate(user, await self._passwords.mint(user.userhost()), Kind.ONE_TIME)
         self._remember(jid.userhost())
         return await self._passwords.mint(jid.userhost())
 
