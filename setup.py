@@ -70,6 +70,7 @@ setup(
         "cryptography>=42.0",
         "scramp>=1.4.18",
         "hyperlink>=21.0.0",
+        "idna>=3.0",
         "pyOpenSSL>=24.0",
         "zope.interface>=6.0",
     ],

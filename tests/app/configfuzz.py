@@ -1,6 +1,6 @@
 """Random configurations, made from the sample ``etc/warmside.toml``, and a service that is driven through each one.
 
-`tests/app/test_config_fuzz.py` runs some hundred of them, `tests/bench/configurations.py` thousands.
+`tests/app/test_config_fuzz.py` runs 200 of them; the environment variable ``CONFIGURATIONS`` sets another number.
 """
 
 import json

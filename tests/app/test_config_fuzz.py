@@ -21,6 +21,8 @@ USABLE = f'admins.file = "{FOLDER}/admins"\nhttp.listen = "tcp:0:interface=127.0
 @example(USABLE.replace("127.0.0.1", "a\\u0000b"))
 @example(USABLE + 'passwords.store = "sqlite:///a\\u0000b"\n')
 @example(USABLE + 'extauth.program = "/bin/cat a\\u0000b"\n')
+@example(USABLE + 'bosh.url = "https://xn--/bosh"\n')
+@example(USABLE + 'bosh.url = "http://127.0.0.1:/bosh"\n')
 @example(USABLE + f"x = {'9' * 5000}\n")
 @example(USABLE + f"x = {'[' * 3000}\n")
 @example(USABLE + '"a\\nb" = 1\n')

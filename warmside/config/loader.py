@@ -10,7 +10,7 @@ from pathlib import Path
 from warmside.config import endpoints, files
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.config.tables import ConfigError, Table
-from warmside.config.urls import split_url
+from warmside.config.urls import may_be_certified, split_url
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
 
 __all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
@@ -182,8 +182,8 @@ def _check_url(table: Table, url: str, expected: str, insecure: bool) -> None:
         raise table.error("url", f"give {expected}")
     if parts.username is not None or parts.password is not None:
         raise table.error("url", "it must not contain a user name or password", "(not shown)")
-    if parts.scheme == "https" and "_" in (parts.hostname or ""):
-        raise table.error("url", "no certificate has a host name with _: use another name of this host")
+    if parts.scheme == "https" and not may_be_certified(parts.hostname or ""):
+        raise table.error("url", "no certificate has this host name: use another name of this host, without _")
     if parts.scheme == "http" and not endpoints.is_loopback(parts.hostname or "") and not insecure:
         raise table.error("url", "passwords would cross the network in plain http: use https, or set insecure = true")
 

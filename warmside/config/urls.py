@@ -1,8 +1,11 @@
 """URLs in the configuration."""
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
+
+import idna
 
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 """Host names in URLs. ``_`` is not valid in the DNS, but it is in names of containers."""
@@ -14,7 +17,8 @@ def split_url(url: str) -> SplitResult | None:
     """Return the parts of an http or https URL; ``None`` for anything else."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and is_host(parts.hostname or "") and parts.port != 0
+        has_port = parts.port != 0 and not parts.netloc.endswith(":")
+        usable = parts.scheme in ("http", "https") and is_host(parts.hostname or "") and has_port
     except ValueError:
         return None
     return parts if usable and re.fullmatch(r"[!-~]+", url) else None
@@ -27,3 +31,15 @@ def is_host(host: str) -> bool:
         return "%" not in host
     except ValueError:
         return HOST_NAME.fullmatch(host) is not None and len(host) <= MAX_HOST_NAME
+
+
+def may_be_certified(host: str) -> bool:
+    """True if a certificate may have this host: an IP address, or a name that IDNA accepts (RFC 5891)."""
+    with suppress(ValueError):
+        ip_address(host)
+        return True
+    try:
+        idna.encode(host)
+    except UnicodeError:
+        return False
+    return True
