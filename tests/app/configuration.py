@@ -16,7 +16,7 @@ from warmside.app import listening
 from warmside.app.service import WarmsideService
 from warmside.config.loader import load
 from warmside.config.settings import Config
-from warmside.store import database, sqlite, verdicts
+from warmside.store import database
 
 reactor: Any = installed_reactor
 ADMIN = "webapp"
@@ -71,11 +71,11 @@ class Databases:
     def __init__(self, test: TestCase) -> None:
         self.opened: list[str] = []
         self.connections: list[sqlite3.Connection] = []
-        for module in (sqlite, verdicts):
-            test.patch(module, "open_database", self._open)
+        self._open_database = database.open_database
+        test.patch(database, "open_database", self._open)
 
     def _open(self, path: Path | None, schema: Any, **options: Any) -> sqlite3.Connection:
-        self.connections.append(database.open_database(path, schema, **options))
+        self.connections.append(self._open_database(path, schema, **options))
         self.opened.append(path.name if path is not None else "memory")
         return self.connections[-1]
 

@@ -71,7 +71,7 @@ class Daemons(TestCase):
         return options
 
     def refused(self, call: Any) -> str:
-        """What is printed on stderr when a call exits with status 2."""
+        """Return the text on stderr of a call that exits with status 2."""
         with self.assertRaises(SystemExit) as raised:
             call()
         self.assertEqual(raised.exception.code, 2)
@@ -87,7 +87,7 @@ class Daemons(TestCase):
         made.privilegedStartService()
         made.startService()
         self.assertIsNotNone(warmside.authority)
-        self.assertEqual(len(databases.opened), 4)
+        self.assertEqual(len(databases.opened), 5)
         await made.stopService()
         self.assertEqual(databases.open(), 0)
         self.assertIn("STOPPING=1", self.notified)

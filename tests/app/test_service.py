@@ -70,9 +70,9 @@ class Services(ServiceCase):
         self.assertIsNotNone(made.authority)
         self.assertEqual(json.loads((await self.get(made, "/health")).text), {"status": "ok"})
         self.assertEqual(
-            self.databases.opened, ["passwords.sqlite", "passwords.sqlite", "passwords.sqlite", "users.sqlite"]
+            self.databases.opened, ["passwords.sqlite"] * 3 + ["accepted-passwords.sqlite", "users.sqlite"]
         )
-        self.assertEqual((len(self.sockets), self.databases.open()), (1, 4))
+        self.assertEqual((len(self.sockets), self.databases.open()), (1, 5))
         port = made.http[0].address.port
         await made.close()
         self.assertEqual((self.databases.open(), self.sockets[0].fileno(), made.authority), (0, -1, None))
@@ -136,7 +136,7 @@ class Services(ServiceCase):
         self.assertFalse((self.folder.path / "x.sock").exists())
 
     async def received(self, sock: socket.socket) -> bytes:
-        """What arrives next on a socket that does not block."""
+        """Return the next bytes that arrive on a socket that does not block."""
         while True:
             with contextlib.suppress(BlockingIOError):
                 return sock.recv(65536)
@@ -204,7 +204,7 @@ class Services(ServiceCase):
         made = self.made(shared=False)
         made.open()
         await made.serve()
-        self.assertEqual(self.databases.opened, ["memory", "memory", "memory"])
+        self.assertEqual(self.databases.opened, ["memory", "memory", "memory", "memory"])
         await made.close(0)
 
     async def test_hosts_that_share_a_url_share_one_connection_manager(self) -> None:

@@ -7,6 +7,7 @@ from scramp import ScramMechanism
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
+from warmside.bosh.body import NS_SASL
 from warmside.bosh.errors import InvalidResponse, NoMechanism, Refused, ServerSignatureInvalid
 from warmside.jids import prepare
 
@@ -43,7 +44,7 @@ def test_a_mechanism_that_is_not_offered_is_never_used() -> None:
 
 def test_plain_follows_rfc_4616() -> None:
     element = sasl.auth(sasl.choose(credentials(), {"PLAIN"}))
-    assert (element.uri, element.name, element["mechanism"]) == (sasl.NS_SASL, "auth", "PLAIN")
+    assert (element.uri, element.name, element["mechanism"]) == (NS_SASL, "auth", "PLAIN")
     assert str(element) == b64encode("\0juliet\0pässword".encode()).decode()
 
 
@@ -122,14 +123,14 @@ def test_plain_rejects_challenges() -> None:
 @pytest.mark.parametrize(("text", "data"), [("", b""), ("=", b""), (" QUJD\n", b"ABC")])
 def test_sasl_data_is_decoded(text: str, data: bytes) -> None:
     element = Element(
-        (sasl.NS_SASL, "success"),
+        (NS_SASL, "success"),
     )
     element.addContent(text)
     assert sasl.content(element) == data
 
 
 def test_sasl_data_that_is_not_base64_is_rejected() -> None:
-    element = Element((sasl.NS_SASL, "success"))
+    element = Element((NS_SASL, "success"))
     element.addContent("!!!")
     with pytest.raises(InvalidResponse):
         sasl.content(element)

@@ -24,7 +24,7 @@ def test_wokkel_has_no_release_after_18() -> None:
 
 
 class Stream(EventDispatcher):
-    """What `wokkel.subprotocols.StreamManager` needs of a stream and of its factory."""
+    """Stream and factory, as far as `wokkel.subprotocols.StreamManager` uses them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

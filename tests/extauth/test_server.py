@@ -74,7 +74,7 @@ class Daemon:
         self.clock = Clock()
         self.users = Users()
         self.changes: list[bytes] = []
-        """What the last peer had been sent when the change was noted."""
+        """Bytes that the last peer had been sent at the time of each change."""
         self.last: Peer | None = None
         self.factory = ExtauthFactory(
             AuthorityAdapter(self.users),

@@ -24,8 +24,8 @@ from warmside.extauth.request import ExtauthRequest
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.model import WarmRequest, WarmSession
-from warmside.sessions.passwords import OneTimePasswords
-from warmside.sessions.warmer import Stores, Warmer
+from warmside.sessions.passwords import OneTimePasswords, Stores
+from warmside.sessions.warmer import Warmer
 from warmside.store.accepted import AcceptedPasswords
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts

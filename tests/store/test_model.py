@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False)
 class Password:
-    """What the model knows of a password. ``expires`` is in seconds."""
+    """A password of the model. ``expires`` is in seconds."""
 
     text: str
     jid: str

@@ -27,9 +27,9 @@ from warmside.extauth.request import ExtauthRequest
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.hosts import BoshHost
-from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.reachability import check_managers
-from warmside.sessions.warmer import Stores, Warmer
+from warmside.sessions.warmer import Warmer
 from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, VerdictStore
 from warmside.store.metered import MeteredStore

@@ -10,7 +10,7 @@ import secrets
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
-from warmside.bosh.body import NS_STREAMS, Body
+from warmside.bosh.body import NS_SASL, NS_STREAMS, Body
 from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID, ended
 from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, PreparedJID, prepare
@@ -143,7 +143,7 @@ class Login:
                     raise stream_error(element)
                 case (str(uri), "features") if uri == NS_STREAMS and not self._restarted_features:
                     self._read_features(element)
-                case (str(uri), name) if uri == sasl.NS_SASL and not self._authenticated:
+                case (str(uri), name) if uri == NS_SASL and not self._authenticated:
                     self._read_sasl(name, element)
                 case (_, "iq") if element.getAttribute("id") == self._bind_id and self.jid is None:
                     self._read_bound(element)
@@ -160,8 +160,8 @@ class Login:
         self.step = "authentication"
         offered = {
             str(mechanism)
-            for mechanisms in features.elements(sasl.NS_SASL, "mechanisms")
-            for mechanism in mechanisms.elements(sasl.NS_SASL, "mechanism")
+            for mechanisms in features.elements(NS_SASL, "mechanisms")
+            for mechanism in mechanisms.elements(NS_SASL, "mechanism")
         }
         if self._exchange is None:
             self._exchange = sasl.choose(self._credentials, offered)

@@ -14,7 +14,7 @@ AVOID_TIME = 600.0
 
 
 class Pipelining:
-    """What is known about one connection manager. Early requests are allowed once it has announced restart logic.
+    """Memory of one connection manager. Early requests are allowed once it has announced restart logic.
 
     :param seconds: returns the time.
     """

@@ -14,9 +14,8 @@ from twisted.words.protocols.jabber.jid import JID
 from twisted.words.protocols.jabber.sasl_mechanisms import Plain
 from twisted.words.xish.domish import Element
 
+from warmside.bosh.body import NS_SASL
 from warmside.bosh.errors import InvalidResponse, NoMechanism, Refused, ServerSignatureInvalid
-
-NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 
 SCRAM = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
 """The SCRAM mechanisms, strongest first."""

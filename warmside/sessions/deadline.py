@@ -20,6 +20,7 @@ class LoginTask:
     :param timeout: seconds for the login and its cleanup.
     :ivar cleanup_time: seconds for the cleanup.
     :ivar cancelled: True if the login must start nothing more.
+    :ivar timed_out: True if the coroutine was cancelled because its time is over.
     :ivar login: the login in progress; its step is named in the error of a timeout.
     :ivar probing: returns the task of the probe that this one waits for; ``None`` without one.
     """
@@ -32,7 +33,7 @@ class LoginTask:
         self.probing: Callable[[], LoginTask | None] = lambda: None
         self.step = "waiting for a connection"
         self._reactor = reactor
-        self._timed_out = False
+        self.timed_out = False
         self._waiters: list[Deferred[None]] = []
 
     def start(self, coroutine: Any, finished: Callable[[], None]) -> "Deferred[Any]":
@@ -50,7 +51,7 @@ class LoginTask:
             finished()
             for waiter in self._waiters:
                 waiter.callback(None)
-            if self._timed_out and isinstance(outcome, Failure):
+            if self.timed_out and isinstance(outcome, Failure):
                 outcome = Failure(self._timeout_error())
             if not result.called:
                 result.callback(outcome)
@@ -64,11 +65,6 @@ class LoginTask:
             self.cancelled = True
             self._running.cancel()
 
-    @property
-    def timed_out(self) -> bool:
-        """True if the coroutine was cancelled because its time is over."""
-        return self._timed_out
-
     def finished(self) -> "Deferred[None]":
         """Return a Deferred that fires when the login and its cleanup are complete."""
         waiter: Deferred[None] = Deferred()
@@ -76,7 +72,7 @@ class LoginTask:
         return waiter
 
     def _time_out(self) -> None:
-        self._timed_out = True
+        self.timed_out = True
         self.cancel()
 
     def _timeout_error(self) -> TimedOut:

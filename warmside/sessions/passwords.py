@@ -1,10 +1,12 @@
 """Mint and revoke one-time passwords."""
 
+from dataclasses import dataclass
+
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from warmside.otp import OneTimePassword
-from warmside.store.interface import PasswordStore, RevocationStatus, StoreError
+from warmside.store.interface import PasswordStore, RevocationStatus, StoreError, VerdictStore
 
 
 class OneTimePasswords:
@@ -43,3 +45,15 @@ class OneTimePasswords:
         """Revoke a password that was not delivered."""
         self.log.warn("a one-time password could not be delivered and is revoked")
         Deferred.fromCoroutine(self.revoke(minted))
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Stores that warming uses.
+
+    :param passwords: one-time passwords.
+    :param verdicts: verdicts on hosts.
+    """
+
+    passwords: OneTimePasswords
+    verdicts: VerdictStore

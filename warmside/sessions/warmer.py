@@ -5,7 +5,6 @@ manager, no valid password. A session that is handed over has no request outstan
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -24,10 +23,10 @@ from warmside.sessions.deadline import LoginTask
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.logins import Logins, LoginSpec
 from warmside.sessions.model import WarmRequest, WarmSession
-from warmside.sessions.passwords import OneTimePasswords
+from warmside.sessions.passwords import Stores
 from warmside.sessions.replayprobe import ReplayProbe, unknown_user
 from warmside.sessions.verdicts import OneTimeRefused
-from warmside.store.interface import RevocationStatus, VerdictStore
+from warmside.store.interface import RevocationStatus
 from warmside.throttle.limits import Kind
 from warmside.throttle.throttle import Throttle
 
@@ -37,18 +36,6 @@ DISABLED_LIFETIME = 60.0
 """Seconds for which ``POST /credentials`` rejects an account that a login found disabled."""
 MAX_DISABLED = 1000
 """Disabled accounts that are remembered; the least recently used one is dropped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Stores that warming uses.
-
-    :param passwords: one-time passwords.
-    :param verdicts: verdicts on hosts.
-    """
-
-    passwords: OneTimePasswords
-    verdicts: VerdictStore
 
 
 class Warmer:
@@ -255,8 +242,7 @@ class Warmer:
         await self._ensure_safe(jid, task)
         if not (jid.host.isascii() or self._logins.spellings.is_served(jid.host)):
             # Another process may have probed the host: only a login shows this one how the server spells it.
-            user = unknown_user(jid.host)
-            await self._authenticate(user, await self._passwords.mint(user.userhost()), Kind.ONE_TIME)
+            await self._authenticate_unknown_user(jid.host, Kind.ONE_TIME)
         self._remember(jid.userhost())
         return await self._passwords.mint(jid.userhost())
 
@@ -268,12 +254,19 @@ class Warmer:
         return True
 
     async def _restore_budget(self, host: str) -> None:
-        jid = unknown_user(host)
         try:
-            minted = await self._passwords.mint(jid.userhost())
-            await self._start(host, lambda task: self._only_authenticate(jid, minted, Kind.RESTORING, task))
+            await self._authenticate_unknown_user(host, Kind.RESTORING)
         finally:
             self._restoring = False
+
+    async def _authenticate_unknown_user(self, host: str, kind: Kind) -> None:
+        """Log in once with a one-time password of a user that does not exist."""
+        jid = unknown_user(host)
+        minted = await self._passwords.mint(jid.userhost())
+        try:
+            await self._authenticate(jid, minted, kind)
+        finally:
+            await self._passwords.revoke(minted)
 
     def _not_restored(self, failure: Failure) -> None:
         self.log.warn(

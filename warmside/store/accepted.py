@@ -1,8 +1,8 @@
 """Previously accepted passwords, for all processes of one machine, in volatile memory only.
 
 The file is on a tmpfs, and neither in the file of ``passwords.store`` nor on another machine. It holds keyed
-digests; the key is random and goes with the file at a reboot. Whoever can read the file can read the memory of
-warmside's processes, so a slower digest would protect nothing more.
+digests; the key is random and goes with the file at a reboot. A user that can read
+the file can read the memory of warmside's processes, so a slower digest would protect nothing more.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from warmside.store.database import Schema, open_database, store_errors
+from warmside.store.database import Schema, SQLiteTables
 
 NAME = "accepted-passwords.sqlite"
 ACCEPTED_TIMEOUT = 30 * 86_400.0
@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS digest_key (id INTEGER PRIMARY KEY, key BLOB NOT NULL
 PRUNE = "DELETE FROM accepted WHERE digest IN (SELECT digest FROM accepted ORDER BY expires DESC LIMIT -1 OFFSET ?)"
 
 
-class AcceptedPasswords:
+class AcceptedPasswords(SQLiteTables):
     """Keyed digests of accepted passwords.
 
     :param path: a file on a tmpfs; ``None`` keeps everything in this process's memory.
@@ -45,12 +45,11 @@ class AcceptedPasswords:
     """
 
     def __init__(self, path: Path | None, scope: str = "", clock: Callable[[], float] = time.time) -> None:
+        super().__init__(FAILED, path, ACCEPTED)
         self._clock = clock
         self._scope = scope.encode()
-        with store_errors(FAILED):
-            self._database = open_database(path, ACCEPTED, durable=False)
-            self._database.execute("INSERT OR IGNORE INTO digest_key VALUES (1, ?)", (secrets.token_bytes(32),))
-            (self._key,) = self._database.execute("SELECT key FROM digest_key").fetchone()
+        self._change("INSERT OR IGNORE INTO digest_key VALUES (1, ?)", (secrets.token_bytes(32),))
+        ((self._key,),) = self._run("SELECT key FROM digest_key")
 
     def digest(self, *parts: bytes) -> bytes:
         """Return the keyed digest of a password and what belongs to it."""
@@ -62,9 +61,8 @@ class AcceptedPasswords:
 
         :raises StoreError: the file can't be read.
         """
-        with store_errors(FAILED):
-            found = self._database.execute("SELECT expires FROM accepted WHERE digest = ?", (digest,)).fetchone()
-        return found is not None and found[0] > self._clock()
+        rows = self._run("SELECT expires FROM accepted WHERE digest = ?", (digest,))
+        return bool(rows) and rows[0][0] > self._clock()
 
     def add(self, digest: bytes) -> None:
         """Remember an accepted password.
@@ -72,13 +70,12 @@ class AcceptedPasswords:
         :raises StoreError: the file can't be written.
         """
         expires = self._clock() + ACCEPTED_TIMEOUT
-        with store_errors(FAILED):
-            # A password of the same day costs no write.
-            self._database.execute(
-                "INSERT INTO accepted VALUES (?1, ?2) ON CONFLICT (digest) DO UPDATE SET expires = ?2 "
-                "WHERE expires < ?2 - ?3",
-                (digest, expires, REFRESH_INTERVAL),
-            )
+        # A password of the same day costs no write.
+        self._change(
+            "INSERT INTO accepted VALUES (?1, ?2) ON CONFLICT (digest) DO UPDATE SET expires = ?2 "
+            "WHERE expires < ?2 - ?3",
+            (digest, expires, REFRESH_INTERVAL),
+        )
 
     def remove(self, digest: bytes) -> None:
         """Forget a password. Read first: usually nothing is stored, and a read takes no write lock.
@@ -86,17 +83,15 @@ class AcceptedPasswords:
         :raises StoreError: the file can't be written.
         """
         if self.contains(digest):
-            with store_errors(FAILED):
-                self._database.execute("DELETE FROM accepted WHERE digest = ?", (digest,))
+            self._change("DELETE FROM accepted WHERE digest = ?", (digest,))
 
     def sweep(self) -> None:
         """Remove expired passwords, and those over the limit.
 
         :raises StoreError: the file can't be written.
         """
-        with store_errors(FAILED):
-            self._database.execute("DELETE FROM accepted WHERE expires <= ?", (self._clock(),))
-            self._database.execute(PRUNE, (MAX_ACCEPTED,))
+        self._change("DELETE FROM accepted WHERE expires <= ?", (self._clock(),))
+        self._change(PRUNE, (MAX_ACCEPTED,))
 
     def close(self) -> None:
         """Close the file. Its content stays."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from warmside.config.folders import UnsafeFolder, private_file
 from warmside.store.interface import StoreError
@@ -74,6 +75,31 @@ def open_database(path: Path | None, schema: Schema, *, durable: bool) -> sqlite
             connection.close()
             raise
         return connection
+
+
+class SQLiteTables:
+    """Tables of one store in an open database. Errors become a `StoreError` that names the store.
+
+    :param name: start of the error messages.
+    :param path: the file; ``None`` keeps everything in this process's memory.
+    :param durable: see `open_database`.
+    :raises StoreError: the file can't be opened.
+    """
+
+    def __init__(self, name: str, path: Path | None, schema: Schema, *, durable: bool = False) -> None:
+        self._name = name
+        with store_errors(name):
+            self._database = open_database(path, schema, durable=durable)
+
+    def _run(self, statement: str, values: Any = ()) -> list[Any]:
+        """Run a statement and return its rows."""
+        with store_errors(self._name):
+            return self._database.execute(statement, values).fetchall()
+
+    def _change(self, statement: str, values: Any = ()) -> int:
+        """Run a statement and return the number of rows that it has changed."""
+        with store_errors(self._name):
+            return self._database.execute(statement, values).rowcount
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, supported: int) -> int:

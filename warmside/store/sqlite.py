@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from warmside.otp import OneTimePassword, digest
-from warmside.store.database import Schema, open_database, store_errors
+from warmside.store.database import Schema, SQLiteTables, store_errors
 from warmside.store.interface import RevocationStatus, StoreError
 
 STORE = "SQLite store failed"
@@ -51,7 +51,7 @@ RETURNING count
 USERS = Schema(version=1, statements="CREATE TABLE IF NOT EXISTS users (jid TEXT PRIMARY KEY) WITHOUT ROWID;")
 
 
-class SQLiteStore:
+class SQLiteStore(SQLiteTables):
     """A `PasswordStore` in SQLite.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
@@ -60,18 +60,16 @@ class SQLiteStore:
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(STORE, path, PASSWORDS)
         self._clock = clock
-        with store_errors(STORE):
-            self._database = open_database(path, PASSWORDS, durable=False)
 
     async def mint(self, bare: str, lifetime: float) -> OneTimePassword:
         """See `PasswordStore.mint`."""
         password = OneTimePassword.mint()
-        with store_errors(STORE):
-            self._database.execute(
-                "INSERT INTO passwords (digest, jid, expires) VALUES (?, ?, ?)",
-                (password.digest, bare, self._clock() + lifetime),
-            )
+        self._change(
+            "INSERT INTO passwords (digest, jid, expires) VALUES (?, ?, ?)",
+            (password.digest, bare, self._clock() + lifetime),
+        )
         return password
 
     def redeem(self, bare: str, password: bytes) -> bool:
@@ -88,30 +86,25 @@ class SQLiteStore:
 
     async def revoke(self, password: OneTimePassword) -> RevocationStatus:
         """See `PasswordStore.revoke`."""
-        with store_errors(STORE):
-            rows = self._database.execute(
-                "DELETE FROM passwords WHERE digest = ? RETURNING asked", (password.digest,)
-            ).fetchall()
+        rows = self._run("DELETE FROM passwords WHERE digest = ? RETURNING asked", (password.digest,))
         if not rows:
             return RevocationStatus.GONE
         return RevocationStatus.ASKED if rows[0][0] else RevocationStatus.UNASKED
 
     async def revoke_all(self, bare: str) -> int:
         """See `PasswordStore.revoke_all`."""
-        with store_errors(STORE):
-            return self._database.execute("DELETE FROM passwords WHERE jid = ?", (bare,)).rowcount
+        return self._change("DELETE FROM passwords WHERE jid = ?", (bare,))
 
     async def sweep(self) -> int:
         """See `PasswordStore.sweep`."""
-        with store_errors(STORE):
-            return self._database.execute("DELETE FROM passwords WHERE expires <= ?", (self._clock(),)).rowcount
+        return self._change("DELETE FROM passwords WHERE expires <= ?", (self._clock(),))
 
     async def close(self) -> None:
         """See `PasswordStore.close`."""
         self._database.close()
 
 
-class SQLiteFailureCounters:
+class SQLiteFailureCounters(SQLiteTables):
     """`FailureCounters` in SQLite, usually in the file of the one-time passwords.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
@@ -120,48 +113,40 @@ class SQLiteFailureCounters:
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(STORE, path, COUNTERS)
         self._clock = clock
-        with store_errors(STORE):
-            self._database = open_database(path, COUNTERS, durable=False)
 
     async def add(self, key: str, limit: int, window: float) -> bool:
         """See `FailureCounters.add`."""
         values = {"key": key, "limit": limit, "window": window, "now": self._clock()}
-        with store_errors(STORE):
-            return bool(self._database.execute(ADD, values).fetchall())
+        return bool(self._run(ADD, values))
 
     async def count(self, key: str) -> tuple[int, float]:
         """See `FailureCounters.count`."""
         now = self._clock()
-        with store_errors(STORE):
-            rows = self._database.execute(
-                "SELECT count, expires FROM counts WHERE key = ? AND expires > ?", (key, now)
-            ).fetchall()
+        rows = self._run("SELECT count, expires FROM counts WHERE key = ? AND expires > ?", (key, now))
         return (rows[0][0], rows[0][1] - now) if rows else (0, 0.0)
 
     async def take_back(self, key: str) -> None:
         """See `FailureCounters.take_back`."""
-        with store_errors(STORE):
-            self._database.execute("UPDATE counts SET count = count - 1 WHERE key = ? AND count > 0", (key,))
+        self._change("UPDATE counts SET count = count - 1 WHERE key = ? AND count > 0", (key,))
 
     async def forget(self, *keys: str) -> None:
         """See `FailureCounters.forget`. Read first: usually nothing is stored, and a read takes no write lock."""
         marks = ", ".join("?" * len(keys))
-        with store_errors(STORE):
-            if self._database.execute(f"SELECT 1 FROM counts WHERE key IN ({marks})", keys).fetchall():  # noqa: S608
-                self._database.execute(f"DELETE FROM counts WHERE key IN ({marks})", keys)  # noqa: S608
+        if self._run(f"SELECT 1 FROM counts WHERE key IN ({marks})", keys):  # noqa: S608
+            self._change(f"DELETE FROM counts WHERE key IN ({marks})", keys)  # noqa: S608
 
     async def sweep(self) -> None:
         """See `FailureCounters.sweep`."""
-        with store_errors(STORE):
-            self._database.execute("DELETE FROM counts WHERE expires <= ?", (self._clock(),))
+        self._change("DELETE FROM counts WHERE expires <= ?", (self._clock(),))
 
     def close(self) -> None:
         """See `FailureCounters.close`."""
         self._database.close()
 
 
-class SQLiteKnownUsers:
+class SQLiteKnownUsers(SQLiteTables):
     """`KnownUsers` in a SQLite file that survives a reboot.
 
     A user that does not exist can't be added as a contact and loses messages while offline. Every user
@@ -171,22 +156,20 @@ class SQLiteKnownUsers:
     """
 
     def __init__(self, path: Path) -> None:
-        self._name = f"file of known users {path} failed"
-        with store_errors(self._name):
-            self._database = open_database(path, USERS, durable=True)
+        super().__init__(f"file of known users {path} failed", path, USERS, durable=True)
 
     def exists(self, bare: str) -> bool:
         """See `KnownUsers.exists`."""
-        return bool(self._run("SELECT 1 FROM users WHERE jid = ?", bare).fetchall())
+        return bool(self._run("SELECT 1 FROM users WHERE jid = ?", (bare,)))
 
     def remember(self, bare: str) -> None:
         """See `KnownUsers.remember`. Read first: a user that is stored already costs no write."""
         if not self.exists(bare):
-            self._run("INSERT OR IGNORE INTO users (jid) VALUES (?)", bare)
+            self._change("INSERT OR IGNORE INTO users (jid) VALUES (?)", (bare,))
 
     def forget(self, bare: str) -> bool:
         """See `KnownUsers.forget`."""
-        return self._run("DELETE FROM users WHERE jid = ?", bare).rowcount > 0
+        return self._change("DELETE FROM users WHERE jid = ?", (bare,)) > 0
 
     def check(self, bare: str) -> None:
         """See `KnownUsers.check`. The commit writes the page that both statements have changed."""
@@ -198,7 +181,3 @@ class SQLiteKnownUsers:
     def close(self) -> None:
         """See `KnownUsers.close`."""
         self._database.close()
-
-    def _run(self, statement: str, bare: str) -> sqlite3.Cursor:
-        with store_errors(self._name):
-            return self._database.execute(statement, (bare,))

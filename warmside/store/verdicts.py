@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from warmside.store.database import Schema, open_database, store_errors
+from warmside.store.database import Schema, SQLiteTables
 from warmside.store.interface import HostState, HostVerdict
 from warmside.store.sqlite import PASSWORDS, STORE
 
@@ -57,7 +57,7 @@ DELETE FROM verdicts WHERE host IN (
 """
 
 
-class SQLiteVerdicts:
+class SQLiteVerdicts(SQLiteTables):
     """A `VerdictStore` in SQLite.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
@@ -66,9 +66,8 @@ class SQLiteVerdicts:
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(STORE, path, VERDICTS)
         self.now = clock
-        with store_errors(STORE):
-            self._database = open_database(path, VERDICTS, durable=False)
 
     def get(self, host: str) -> HostVerdict | None:
         """See `VerdictStore.get`."""
@@ -82,29 +81,29 @@ class SQLiteVerdicts:
     def extend(self, host: str, lease: str, seconds: float) -> bool:
         """See `VerdictStore.extend`."""
         values = (self.now() + seconds, host, lease)
-        return self._change("UPDATE verdicts SET lease_until = ? WHERE host = ? AND lease = ?", values)
+        return self._change("UPDATE verdicts SET lease_until = ? WHERE host = ? AND lease = ?", values) > 0
 
     def record(self, host: str, lease: str, verdict: HostVerdict) -> bool:
         """See `VerdictStore.record`."""
         result = (verdict.state.value, verdict.probed_at, verdict.valid_until, verdict.failures, verdict.facts)
-        return self._change(RECORD, (*result, host, lease))
+        return self._change(RECORD, (*result, host, lease)) > 0
 
     def release(self, host: str, lease: str) -> None:
         """See `VerdictStore.release`."""
         for statement in (REMOVE_LEASED, RELEASE):
-            self._run(statement, {"host": host, "lease": lease, "now": self.now()})
+            self._change(statement, {"host": host, "lease": lease, "now": self.now()})
 
     def drop(self, host: str | None = None) -> None:
         """See `VerdictStore.drop`."""
         if host is None:
-            self._run("DELETE FROM verdicts")
+            self._change("DELETE FROM verdicts")
         else:
-            self._run("DELETE FROM verdicts WHERE host = ? AND state IS NOT 'refused'", (host,))
+            self._change("DELETE FROM verdicts WHERE host = ? AND state IS NOT 'refused'", (host,))
 
     def end_back_off(self, host: str) -> None:
         """See `VerdictStore.end_back_off`. Read first: a read takes no write lock, and usually nothing is stored."""
         if self._run("SELECT 1 FROM verdicts WHERE host = ? AND state = 'refused'", (host,)):
-            self._run("DELETE FROM verdicts WHERE host = ? AND state = 'refused'", (host,))
+            self._change("DELETE FROM verdicts WHERE host = ? AND state = 'refused'", (host,))
 
     def unsafe(self) -> list[str]:
         """See `VerdictStore.unsafe`."""
@@ -122,20 +121,12 @@ class SQLiteVerdicts:
 
     def sweep(self) -> None:
         """See `VerdictStore.sweep`."""
-        self._run(SWEEP, {"now": self.now()})
-        self._run(TRIM, (MAX_HOSTS,))
+        self._change(SWEEP, {"now": self.now()})
+        self._change(TRIM, (MAX_HOSTS,))
 
     def close(self) -> None:
         """See `VerdictStore.close`."""
         self._database.close()
-
-    def _run(self, statement: str, values: Any = ()) -> list[Any]:
-        with store_errors(STORE):
-            return self._database.execute(statement, values).fetchall()
-
-    def _change(self, statement: str, values: Any) -> bool:
-        with store_errors(STORE):
-            return self._database.execute(statement, values).rowcount > 0
 
 
 def _verdict(values: Any) -> HostVerdict:

@@ -26,7 +26,7 @@ Observe = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What decides on a call: the authenticator of admins, and the policy for their accounts."""
+    """Decides on a call: the authenticator of admins, and the policy for their accounts."""
 
     authenticator: AdminAuthenticator
     allows: Allows

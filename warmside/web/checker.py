@@ -69,13 +69,10 @@ class AdminChecker:
         return Deferred.fromCoroutine(self._authenticate(credentials))
 
     async def _authenticate(self, credentials: AddressedPassword) -> bytes | tuple[()]:
-        name, password = (
-            self._directory.canonical(credentials.username.decode("utf-8", "replace")),
-            credentials.password,
-        )
+        name = self._directory.canonical(credentials.username.decode("utf-8", "replace"))
         hashed, in_file = self._directory.hash_for(name)
         # The hash is part of the attempt: when it changes, the old password is no longer accepted.
-        attempt = Attempt(Kind.ADMIN, name, password, credentials.address, hashed if in_file else b"")
+        attempt = Attempt(Kind.ADMIN, name, credentials.password, credentials.address, hashed if in_file else b"")
         if not await self._checks.run(self._throttle.digest(attempt), lambda: self._check(attempt, hashed)):
             raise UnauthorizedLogin
         return name.encode()
@@ -136,7 +133,6 @@ class AdminChecker:
             return False
         decided: Deferred[bool] = Deferred()
         failures: list[Failure] = []
-
         timer = self._throttle.reactor.callLater(ACCOUNT_CHECK_TIME, decided.callback, False)
 
         def asked(result: bool | Failure) -> None:
