@@ -256,8 +256,8 @@ class Warming(TestCase):
         host = BoshHost(settings, self.manager)
         passwords = OneTimePasswords(self.store, 30)
         runtime = Runtime(clock, deferToThread)
-        stores = Stores(passwords, self.verdicts, self.ends)
-        self.warmer = Warmer(runtime, lambda _: host, stores, self.throttle, self.remembered.append)
+        self.stores = Stores(passwords, self.verdicts, self.ends)
+        self.warmer = Warmer(runtime, lambda _: host, self.stores, self.throttle, self.remembered.append)
 
     async def warm(self, **fields: Any) -> WarmSession:
         """Warm a session."""

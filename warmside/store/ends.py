@@ -30,7 +30,7 @@ MARK = "INSERT INTO ends (jid, ended) VALUES (?, ?) ON CONFLICT (jid) DO UPDATE 
 BEGIN = """
 INSERT INTO ending (jid, lease, until) VALUES (:jid, :lease, :now + :seconds)
 ON CONFLICT (jid) DO UPDATE SET lease = excluded.lease, until = excluded.until
-WHERE until <= :now OR until > :now + :seconds
+WHERE until <= :now OR until > :now + :longest
 RETURNING 1
 """
 
@@ -49,7 +49,8 @@ class SQLiteEnds(SQLiteTables):
 
     async def begin(self, bare: str, lease: str, seconds: float) -> bool:
         """See `SessionEnds.begin`."""
-        return bool(self._run(BEGIN, {"jid": bare, "lease": lease, "seconds": seconds, "now": self.now()}))
+        values = {"jid": bare, "lease": lease, "seconds": seconds, "longest": MARK_LIFETIME, "now": self.now()}
+        return bool(self._run(BEGIN, values))
 
     async def release(self, bare: str, lease: str) -> None:
         """See `SessionEnds.release`."""
