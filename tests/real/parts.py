@@ -165,7 +165,7 @@ class Server(Site):
         """Warm a session with ``wait`` of one second, and attach to it."""
         reply = self.warm(jid=jid, **{"wait": 1} | fields)
         assert reply.status == 200, reply.body
-        return BoshClient(self.bosh, jid.partition("@")[2]).attach(reply.json())
+        return BoshClient(self.bosh, jid.partition("@")[2].partition("/")[0]).attach(reply.json())
 
     @property
     def environ(self) -> dict[str, str]:

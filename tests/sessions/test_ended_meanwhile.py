@@ -87,7 +87,9 @@ class TestEndedMeanwhile(Ending):
         began = self.ends.now()
         await self.ends.mark("juliet@example.org")
         self.listing.fault = fault
-        await self.ended(WarmRequest(prepare("juliet@example.org"), began=began))
+        with self.assertRaises(EndedMeanwhile):
+            await self.warmer.warm(WarmRequest(prepare("juliet@example.org"), began=began))
+        self.assertEqual(self.listing.seen.count("create"), 1, "the login was repeated")
 
     @run
     async def test_call_that_began_after_the_end_is_served(self) -> None:

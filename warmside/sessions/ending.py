@@ -133,6 +133,8 @@ class _Call:
                 raise SessionsLeft(self.ended, len(listed))
             if again:
                 await deferLater(self._reactor, RETRY_INTERVAL)
+            # The logins of all listed sessions have begun by now. One that is not handed out yet fails as ended.
+            await self._ends.mark(self._jid.full())
             self.taken.update(dict.fromkeys(new))
             await self._take_over_all(again + new, task)
             listed = await self._look(task)
