@@ -90,6 +90,16 @@ def _parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     sample.add_argument("name", metavar="NAME", nargs="?")
     sample.set_defaults(run=_sample)
 
+    announce = commands.add_parser(
+        "announce",
+        help="announce users, as POST /users does",
+        description="Announces users in the store itself: bare JIDs, one on each line, from FILE or stdin. "
+        "Run it as root or as the user of the service. Users that exist already do no harm.",
+    )
+    announce.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+    announce.add_argument("file", metavar="FILE", nargs="?", help="default: stdin")
+    announce.set_defaults(run=_announce)
+
     hash_password = commands.add_parser(
         "hash-password",
         help="hash a password for the admins file",
@@ -113,6 +123,15 @@ def _sample(parsed: "argparse.Namespace") -> int:
         return EXIT_USAGE
     sys.stdout.buffer.write(paths[parsed.name].read_bytes())
     return 0
+
+
+def _announce(parsed: "argparse.Namespace") -> int:
+    """Announce the users of a file or of stdin."""
+    from pathlib import Path
+
+    from warmside.app.announce import run
+
+    return run(Path(parsed.config), Path(parsed.file) if parsed.file is not None else None)
 
 
 def _hash_password(parsed: "argparse.Namespace") -> int:

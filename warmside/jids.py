@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat, prep
+from twisted.words.protocols.jabber.xmpp_stringprep import nodeprep, resourceprep
 
 __all__ = [
     "JID",
@@ -21,6 +22,7 @@ __all__ = [
     "ascii_host",
     "prepare",
     "prepare_host",
+    "prepare_uncached",
     "unicode_host",
 ]
 
@@ -29,7 +31,8 @@ MAX_PART = 1023
 MAX_CHARACTERS = 4 * MAX_PART
 """Maximum characters of a JID before it is prepared."""
 
-_PREPARED_LOCAL = re.compile(r"[a-z0-9._~+=-]+")
+_PLAIN_LOCAL = re.compile(r"[A-Za-z0-9._~+=-]+")
+"""Local parts that nodeprep only turns into lower case."""
 _PREPARED_HOST = re.compile(r"[a-z0-9_]+(?:[.-][a-z0-9_]+)*")
 _PREPARED_RESOURCE = re.compile(r"[!-~]+")
 """Parts that are prepared already; most JIDs consist of such parts."""
@@ -61,6 +64,11 @@ def prepare(text: str) -> JID:
     :returns: the prepared JID.
     :raises InvalidJID: a part is missing, has a forbidden character, or is longer than 1023 bytes.
     """
+    return prepare_uncached(text)
+
+
+def prepare_uncached(text: str) -> JID:
+    """Do the same as `prepare` without its cache: for lists, which would displace the users that log in."""
     if len(text) > MAX_CHARACTERS:
         raise InvalidJID(f"JID is longer than {MAX_CHARACTERS} characters")
     bare, slash, resource = text.partition("/")
@@ -71,22 +79,24 @@ def prepare(text: str) -> JID:
         raise InvalidJID("resource of the JID is empty: expected local@host or local@host/resource")
     host = prepare_host(host)
     if (
-        _PREPARED_LOCAL.fullmatch(local)
+        _PLAIN_LOCAL.fullmatch(local)
         and (not slash or _PREPARED_RESOURCE.fullmatch(resource))
         and len(text) <= MAX_PART
     ):
-        return PreparedJID(local, host, resource or None)
+        return PreparedJID(local.lower(), host, resource or None)
+    part = "local part"
     try:
-        user, _, prepared_resource = prep(local, "host", resource or None)
-    except (InvalidFormat, UnicodeError) as error:
-        part = "resource" if "resource" in str(error) else "local part"
+        user = nodeprep.prepare(local)
+        part = "resource"
+        prepared_resource = resourceprep.prepare(resource)
+    except UnicodeError:
         raise InvalidJID(f"{part} of the JID has a forbidden character") from None
     if not user or (slash and not prepared_resource):
         raise InvalidJID("a part of the JID is empty once it is prepared")
-    for each in (user, prepared_resource or ""):
+    for each in (user, prepared_resource):
         if len(each.encode()) > MAX_PART:
             raise InvalidJID(f"a part of the JID is longer than {MAX_PART} bytes")
-    return PreparedJID(user, host, prepared_resource)
+    return PreparedJID(user, host, prepared_resource or None)
 
 
 @lru_cache(maxsize=1024)

@@ -12,6 +12,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.web.test.requesthelper import DummyRequest
 from zope.interface import implementer
 
@@ -19,7 +20,13 @@ from tests.support import logging, now
 from warmside.config.settings import Policy
 from warmside.jids import JID, Pattern, PreparedJID
 from warmside.otp import OneTimePassword
+from warmside.sessions.accounts import UserAccounts
 from warmside.sessions.model import WarmRequest, WarmSession
+from warmside.sessions.passwords import OneTimePasswords, Stores
+from warmside.store.ends import SQLiteEnds
+from warmside.store.interface import KnownUsers
+from warmside.store.sqlite import SQLiteKnownUsers, SQLiteStore
+from warmside.store.verdicts import SQLiteVerdicts
 from warmside.web.admins import AdminRealm
 from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
@@ -133,7 +140,7 @@ class FakeMetrics:
     def warmed(self, outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
-    handed_out = ended = warmed
+    handed_out = ended = announced = removed = warmed
 
     def text(self) -> bytes:
         return b"warmside_x 1\n"
@@ -156,7 +163,14 @@ class Interface:
         warmer: Any = self.warmer
         ender: Any = self.ender
         metrics: Any = self.metrics
-        self.root = resource_tree(Access(authenticator, allows), warmer, ender, LIFETIME, metrics, self.check_parts)
+        self.users: KnownUsers = SQLiteKnownUsers(None)
+        self.passwords = SQLiteStore(None)
+        self._ends = SQLiteEnds(None)
+        stores = Stores(OneTimePasswords(self.passwords, LIFETIME), SQLiteVerdicts(None), self._ends)
+        accounts = UserAccounts(Clock(), self.users, stores, ender)
+        self.root = resource_tree(
+            Access(authenticator, allows), warmer, ender, accounts, LIFETIME, metrics, self.check_parts
+        )
         self.treq: Any = StubTreq(self.root)  # type: ignore[no-untyped-call]
 
     async def check_parts(self) -> dict[str, str]:

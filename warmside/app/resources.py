@@ -96,7 +96,7 @@ def find_paths(config: Config) -> Paths:
         store = _store_path(config.passwords.store)
         _check_database(store)
     with users_file_errors(config):
-        users = _users_path(config)
+        users = users_path(config)
         _check_database(users)
     return Paths(runtime, metrics, store, users)
 
@@ -171,7 +171,8 @@ def open_users(config: Config, path: Path | None) -> KnownUsers:
     :raises StartError: the file can't be opened.
     """
     if path is None:
-        return ConstantUsers(everyone=not _has_own_users(config) and config.extauth.users == "any")
+        setting = _users_setting(config)
+        return ConstantUsers(setting == "extauth.users" and config.extauth.users == "any", setting)
     with users_file_errors(config):
         return SQLiteKnownUsers(path)
 
@@ -239,15 +240,20 @@ def _store_path(store: str) -> Path | None:
     return Path(store.removeprefix("sqlite://"))
 
 
-def _users_path(config: Config) -> Path | None:
-    if _has_own_users(config) or config.extauth.users != "known":
+def users_path(config: Config) -> Path | None:
+    """Return the file of known users; ``None`` if the configuration names another authority on users.
+
+    :raises UnsafeFolder: the state folder can't be made, or other users can write to it.
+    """
+    if _users_setting(config) != "extauth.users" or config.extauth.users != "known":
         return None
     return config.extauth.users_file or state_folder() / "users.sqlite"
 
 
-def _has_own_users(config: Config) -> bool:
-    """True if a program, a web application or a plugin knows the users."""
-    return bool(config.extauth.program or config.extauth.url or config.extauth.authority)
+def _users_setting(config: Config) -> str:
+    """Return the key that decides which users exist: a program, a web application, a plugin, or ``extauth.users``."""
+    keys = ("program", "url", "authority")
+    return next((f"extauth.{key}" for key in keys if getattr(config.extauth, key)), "extauth.users")
 
 
 def _check_database(path: Path | None) -> None:

@@ -26,6 +26,7 @@ from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
 from warmside.extauth.request import ExtauthRequest
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
+from warmside.sessions.accounts import UserAccounts
 from warmside.sessions.ending import SessionEnder
 from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
@@ -241,10 +242,12 @@ class WarmsideService:
             "connection_manager": self._managers.check,
             "hosts": lambda: check_hosts(self._verdicts),
         }
+        ender = SessionEnder(self._warmer, self._stores)
         root = resource_tree(
             Access(self._make_authenticator(throttle), config.allows),
             self._warmer,
-            SessionEnder(self._warmer, self._stores),
+            ender,
+            UserAccounts(self._reactor, self._users, self._stores, ender),
             config.passwords.lifetime,
             self.metrics,
             Readiness(self._reactor, checks).check,

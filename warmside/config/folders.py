@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in it is made with mode 0700, and its owner is checked
+SYSTEM_STATE = Path("/var/lib/warmside")
+"""The state folder of a service that does not set ``STATE_DIRECTORY``, if it exists and belongs to its user."""
 MOUNTS = Path("/proc/self/mounts")
 
 
@@ -63,8 +65,8 @@ def state_folder(environ: Mapping[str, str] = os.environ) -> Path:
     given = environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return _made(Path(given), 0o700)
-    if _is_ours(Path("/var/lib/warmside")):
-        return Path("/var/lib/warmside")
+    if _is_ours(SYSTEM_STATE):
+        return SYSTEM_STATE
     home = environ.get("XDG_STATE_HOME", "")
     try:
         base = Path(home) if home else Path.home() / ".local" / "state"

@@ -53,15 +53,14 @@ class UsersAuthority:
     def __init__(self, users: KnownUsers) -> None:
         self._users = users
 
-    def answer(self, request: ExtauthRequest) -> bool:
+    def answer(self, request: ExtauthRequest) -> Answer:
         """Answer ``isuser`` and ``removeuser``; reject everything else."""
         # Files of 0.1 have users under the spelling that ejabberd uses.
         jids = {request.bare_jid, f"{request.user}@{request.host}"}
         if request.operation == "isuser":
             return any(self._users.exists(jid) for jid in jids)
         if request.operation == "removeuser":
-            forgotten = [self._users.forget(jid) for jid in jids]
-            return any(forgotten)
+            return Deferred.fromCoroutine(self._users.forget(*jids))
         return False
 
     def close(self) -> None:

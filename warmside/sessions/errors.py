@@ -20,7 +20,7 @@ from warmside.bosh.errors import (
 )
 from warmside.sessions.ended import EndedMeanwhile, SessionsLeft
 from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost
-from warmside.store.interface import HostState, RevocationStatus, StoreError
+from warmside.store.interface import HostState, RevocationStatus, StoreError, UsersNotKept
 from warmside.throttle.limits import TooManyFailures
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "TooManyFailures",
     "Unreachable",
     "UnsafeHost",
+    "UsersNotKept",
 ]

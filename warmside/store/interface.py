@@ -6,6 +6,7 @@ They hold one-time passwords, failure counters, known users, ended sessions and 
 """
 
 import enum
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,10 @@ UNLIMITED = 1 << 30
 
 class StoreError(Exception):
     """A store is unreachable, broken or unusable. The message names the cause and contains no password."""
+
+
+class UsersNotKept(Exception):
+    """Users can't be announced, because they exist elsewhere. The message names the setting."""
 
 
 class RevocationStatus(enum.Enum):
@@ -86,7 +91,11 @@ class FailureCounters(Protocol):
 
 
 class KnownUsers(Protocol):
-    """Users that exist according to warmside (``extauth.users``)."""
+    """Users that exist according to warmside (``extauth.users``).
+
+    ejabberd waits for `exists`, so it returns at once. `announce` and `forget` may wait for a server that several
+    machines share. Later calls of `exists`, in all processes, then have the new result.
+    """
 
     def exists(self, bare: str) -> bool:
         """Return True if the user exists."""
@@ -94,8 +103,14 @@ class KnownUsers(Protocol):
     def remember(self, bare: str) -> None:
         """Add a user, because a session or a credential was created for this JID."""
 
-    def forget(self, bare: str) -> bool:
-        """Remove a user. Return True if the user was stored."""
+    async def announce(self, bares: Collection[str]) -> int:
+        """Add users in one transaction: all of them or, after an error, none. Return how many were new.
+
+        :raises UsersNotKept: users are not stored here.
+        """
+
+    async def forget(self, *bares: str) -> bool:
+        """Remove users in one transaction. Return True if one of them was stored."""
 
     def check(self, bare: str) -> None:
         """Add and remove a user that does not exist, in one atomic step.

@@ -5,7 +5,7 @@ Each operation takes one or two statements of some microseconds and runs in the 
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from warmside.otp import OneTimePassword, digest
@@ -152,10 +152,11 @@ class SQLiteKnownUsers(SQLiteTables):
     A user that does not exist can't be added as a contact and loses messages while offline. Every user
     of a session or credential is therefore stored until removed.
 
+    :param path: the file; ``None`` keeps everything in this process's memory.
     :raises StoreError: the file can't be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         super().__init__(f"file of known users {path} failed", path, USERS, durable=True)
 
     def exists(self, bare: str) -> bool:
@@ -167,9 +168,17 @@ class SQLiteKnownUsers(SQLiteTables):
         if not self.exists(bare):
             self._change("INSERT OR IGNORE INTO users (jid) VALUES (?)", (bare,))
 
-    def forget(self, bare: str) -> bool:
+    async def announce(self, bares: Collection[str]) -> int:
+        """See `KnownUsers.announce`."""
+        with store_errors(self._name), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            statement = "INSERT OR IGNORE INTO users (jid) VALUES (?)"
+            return self._database.executemany(statement, ((bare,) for bare in bares)).rowcount
+
+    async def forget(self, *bares: str) -> bool:
         """See `KnownUsers.forget`."""
-        return self._change("DELETE FROM users WHERE jid = ?", (bare,)) > 0
+        marks = ", ".join("?" * len(bares))
+        return self._change(f"DELETE FROM users WHERE jid IN ({marks})", bares) > 0  # noqa: S608
 
     def check(self, bare: str) -> None:
         """See `KnownUsers.check`. The commit writes the page that both statements have changed."""

@@ -33,9 +33,9 @@ class Access:
 
 
 class AuditedEndpoint(Endpoint):
-    """An endpoint for admins that logs an audit line for each POST.
+    """An endpoint for admins that logs an audit line for each POST and DELETE.
 
-    :param observe: takes the outcome and the duration of each POST.
+    :param observe: takes the outcome and the duration of each of them.
     """
 
     def __init__(self, handlers: dict[bytes, Handler], access: Access, observe: Observe) -> None:
@@ -59,8 +59,8 @@ class AuditedEndpoint(Endpoint):
             )
 
     def observe(self, call: Call, outcome: str, status: int | None) -> None:
-        """Log the audit line of a POST, and report outcome and duration."""
-        if call.request.method == b"POST":
+        """Log the audit line of a POST or DELETE, and report outcome and duration."""
+        if call.request.method in (b"POST", b"DELETE"):
             seconds = time.monotonic() - call.started
             self._log_audit_line(call, outcome, status, seconds)
             self._observe(outcome, seconds)
@@ -75,6 +75,7 @@ class AuditedEndpoint(Endpoint):
             "admin": _shortened(call.admin),
             "from": self._access.authenticator.address(call),
             "jid": _shortened(call.jid),
+            **({} if call.jids is None else {"jids": call.jids}),
             "ms": round(seconds * 1000, 1),
             "id": call.id,
         }

@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from warmside.web.body import BodyError, FieldError, TooManyFields, UnsupportedType, read_fields
 from warmside.web.client_address import Networks, client_address
 from warmside.web.headers import accepted_form, request_header, request_headers, request_id
-from warmside.web.negotiate import Form
+from warmside.web.negotiate import Form, accepts_json
 from warmside.web.problems import Problem, phrase, problem_for
 from warmside.web.replies import Reply, problem_reply
 
@@ -36,6 +36,7 @@ class Call:
     :ivar started: when the request was received, in seconds of the monotonic clock.
     :ivar admin: name of the admin, ``None`` if not known; for the audit line.
     :ivar jid: JID that the request is for, ``None`` if not known; for the audit line.
+    :ivar jids: number of JIDs that the request is for, ``None`` if it is for one; for the audit line.
     """
 
     def __init__(self, request: Request) -> None:
@@ -46,6 +47,7 @@ class Call:
         self.started = time.monotonic()
         self.admin: str | None = None
         self.jid: str | None = None
+        self.jids: int | None = None
 
     def header(self, name: str) -> str | None:
         """Return a header's first value; ``None`` if the header is absent."""
@@ -76,6 +78,8 @@ class Endpoint(Resource):
     """
 
     isLeaf = True
+    below_any_path = False
+    """True if the handlers read the rest of the path. Otherwise the status is 404 with a rest."""
     log = Logger()
 
     def __init__(self, handlers: dict[bytes, Handler]) -> None:
@@ -104,7 +108,7 @@ class Endpoint(Resource):
 
     async def _reply(self, call: Call) -> Reply:
         try:
-            if getattr(call.request, "postpath", None):
+            if getattr(call.request, "postpath", None) and not self.below_any_path:
                 raise not_found()
             handler = self._handlers.get(call.request.method)
             if handler is None:
@@ -170,6 +174,15 @@ class NotFound(Endpoint):
 
     async def _reply(self, call: Call) -> Reply:
         return problem_reply(not_found(), call.error_form)
+
+
+def require_json(call: Call) -> None:
+    """Reject a call that does not accept a JSON reply.
+
+    :raises Problem: 406.
+    """
+    if not accepts_json(request_headers(call.request, "Accept")):
+        raise Problem("not-acceptable", "Accept must include application/json")
 
 
 def not_found() -> Problem:

@@ -54,6 +54,8 @@ class Metrics:
             "warmside_credentials", "Replies to POST /credentials.", ["outcome"], registry=registry
         )
         self._end = Counter("warmside_end", "Replies to POST /end.", ["outcome"], registry=registry)
+        self._announce = Counter("warmside_announce", "Replies to POST /users.", ["outcome"], registry=registry)
+        self._remove = Counter("warmside_remove", "Replies to DELETE /users/JID.", ["outcome"], registry=registry)
         self._warm_seconds = Histogram(
             "warmside_warm_seconds", "Seconds from a request to its warm session.", registry=registry, buckets=SECONDS
         )
@@ -93,6 +95,14 @@ class Metrics:
     def ended(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /end``."""
         self._end.labels(outcome).inc()
+
+    def announced(self, outcome: str, seconds: float) -> None:
+        """Count a ``POST /users``."""
+        self._announce.labels(outcome).inc()
+
+    def removed(self, outcome: str, seconds: float) -> None:
+        """Count a ``DELETE /users/JID``."""
+        self._remove.labels(outcome).inc()
 
     def step(self, name: str, seconds: float) -> None:
         """Count the seconds of a step of a login."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from warmside import __version__
+from warmside.jids import MAX_CHARACTERS
 from warmside.web.body import FORM, JSON
 from warmside.web.fields import JID_FIELDS, JID_PATTERN, WARM_FIELDS, Field
 from warmside.web.negotiate import PROBLEM_JSON
 from warmside.web.problems import PROBLEMS, phrase
+from warmside.web.users import BARE_JID_PATTERN, MAX_JIDS
 
 Schema = dict[str, Any]
 
@@ -19,6 +21,13 @@ RETRY_AFTER: Schema = {"Retry-After": {"$ref": "#/components/headers/RetryAfter"
 FULL_JID = "^[^@/]+@[^@/]+/.+$"
 JID_STRING: Schema = {"type": "string", "pattern": JID_PATTERN}
 FULL_JID_STRING: Schema = {"type": "string", "pattern": FULL_JID}
+BARE_JID: Schema = {
+    "type": "string",
+    "minLength": 3,
+    "maxLength": MAX_CHARACTERS,
+    "pattern": BARE_JID_PATTERN,
+    "examples": ["juliet@example.org"],
+}
 SECONDS: Schema = {"type": "integer", "minimum": 0, "description": "Seconds."}
 
 
@@ -38,6 +47,8 @@ def description() -> Schema:
             "/warm": {"get": _form(), "post": _warm()},
             "/credentials": {"post": _credentials()},
             "/end": {"post": _end()},
+            "/users": {"post": _announce()},
+            "/users/{jid}": {"delete": _remove()},
             "/health": {"get": _public("health", "Return 200 while the process serves.", {"status": {"const": "ok"}})},
             "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -102,6 +113,34 @@ def _end() -> Schema:
         "requestBody": _body(JID_FIELDS),
         "responses": {"200": _json_reply("The sessions that were ended. None of them is left.", members)}
         | _problems([400, 401, 403, 406, 408, 413, 415, 429, 431, 502, 503, 504]),
+    }
+
+
+def _announce() -> Schema:
+    given = {"type": "array", "items": BARE_JID, "maxItems": MAX_JIDS, "description": "Bare JIDs."}
+    body = {"type": "object", "properties": {"jids": given}, "required": ["jids"], "additionalProperties": False}
+    members = {
+        "jids": {"type": "array", "items": STRING, "description": "The JIDs as prepared, in the order given."},
+        "added": {"type": "integer", "minimum": 0, "description": "Number of users that were new."},
+    }
+    return {
+        "operationId": "announce",
+        "summary": "Announce users, so that they receive messages and contact requests before their first login.",
+        "description": "All users are announced, or none. A problem with one JID has its number, from 1, as entry.",
+        "requestBody": {"required": True, "content": {JSON: {"schema": body}}},
+        "responses": {"200": _json_reply("All users exist now.", members)}
+        | _problems([400, 401, 403, 406, 408, 409, 413, 415, 429, 431, 503]),
+    }
+
+
+def _remove() -> Schema:
+    return {
+        "operationId": "remove",
+        "summary": "Remove a user: revoke one-time passwords, forget the user, end the sessions.",
+        "description": "ejabberd keeps the user's roster, messages and archive until `ejabberdctl unregister`.",
+        "parameters": [{"name": "jid", "in": "path", "required": True, "description": "Bare JID.", "schema": BARE_JID}],
+        "responses": {"204": {"description": "The user is removed, also if the user was not known."}}
+        | _problems([400, 401, 403, 408, 429, 431, 502, 503, 504]),
     }
 
 
@@ -192,6 +231,7 @@ def _problem() -> Schema:
             "status": {"enum": sorted(set(PROBLEMS.values()))},
             "detail": STRING,
             "field": {"type": "string", "description": "Name of the invalid field."},
+            "entry": {"type": "integer", "minimum": 1, "description": "Number of the invalid entry in a list."},
             "step": {"type": "string", "description": "Step of the login that failed."},
             "condition": {"type": "string", "description": "Condition that ejabberd gave, such as account-disabled."},
         },

@@ -26,6 +26,7 @@ from warmside.sessions.errors import (
     TooManyFailures,
     Unreachable,
     UnsafeHost,
+    UsersNotKept,
 )
 
 PROBLEMS = {
@@ -44,6 +45,7 @@ PROBLEMS = {
     "not-acceptable": 406,
     "too-slow": 408,
     "ended": 409,
+    "users-not-kept": 409,
     "too-large": 413,
     "too-many-fields": 413,
     "unsupported-type": 415,
@@ -90,7 +92,7 @@ class Problem(Exception):
     :ivar extra: further members of the JSON form, such as ``field`` or ``step``.
     """
 
-    def __init__(self, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: str) -> None:
+    def __init__(self, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: str | int) -> None:
         super().__init__(detail)
         self.status = PROBLEMS[name]
         self.name = name
@@ -185,6 +187,8 @@ def problem_for(error: Exception) -> Problem | None:
             return Problem("unsafe-host", detail)
         case EndedMeanwhile():
             return Problem("ended", str(error))
+        case UsersNotKept():
+            return Problem("users-not-kept", str(error))
         case SessionsLeft():
             return Problem("sessions-left", str(error))
         case OneTimeRefused():

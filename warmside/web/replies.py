@@ -16,6 +16,8 @@ from warmside.web.problems import Problem, phrase
 PAGE_POLICY = "default-src 'none'; form-action 'self'; frame-ancestors 'none'"
 """Content-Security-Policy of every page."""
 
+NO_CONTENT_STATUS = 204
+
 MANY = 100
 """Number of stanzas or contacts above which a reply is serialized in turns."""
 
@@ -34,10 +36,13 @@ class Reply:
     undelivered: Callable[[], object] | None = None
 
     def all_headers(self, request_id: str) -> dict[str, str]:
-        """Return the headers that every reply has, and those of this reply."""
+        """Return the headers that every reply has, and those of this reply.
+
+        Status 204 has no content, and therefore no length (RFC 9110, 8.6).
+        """
+        content = {"Content-Type": self.content_type, "Content-Length": str(len(self.body))}
         return {
-            "Content-Type": self.content_type,
-            "Content-Length": str(len(self.body)),
+            **({} if self.status == NO_CONTENT_STATUS else content),
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
@@ -45,6 +50,10 @@ class Reply:
             "Server": "warmside",
             **self.headers,
         }
+
+
+NO_CONTENT = Reply(NO_CONTENT_STATUS, "", b"")
+"""Success without a body."""
 
 
 def warm_session_reply(session: WarmSession, form: Form) -> Reply:

@@ -7,14 +7,14 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from warmside.sessions.accounts import UserAccounts
 from warmside.sessions.ending import SessionEnder
 from warmside.sessions.warmer import Warmer
 from warmside.web import metrics, openapi, xhtml
 from warmside.web.audited import Access, AuditedEndpoint, Observe
-from warmside.web.endpoint import Call, Endpoint, Root
+from warmside.web.endpoint import Call, Endpoint, Root, require_json
 from warmside.web.fields import read_jid, read_warm_request
-from warmside.web.headers import request_headers
-from warmside.web.negotiate import Form, accepts_json
+from warmside.web.negotiate import Form
 from warmside.web.problems import DEFAULT_RETRY_AFTER, Problem
 from warmside.web.replies import (
     MANY,
@@ -25,6 +25,7 @@ from warmside.web.replies import (
     page_reply,
     warm_session_reply,
 )
+from warmside.web.users import UsersEndpoint
 
 CheckParts = Callable[[], Awaitable[dict[str, str]]]
 """Returns the state of each part of the service: ``ok``, or a word for the fault."""
@@ -34,6 +35,7 @@ def resource_tree(
     access: Access,
     warmer: Warmer,
     ender: SessionEnder,
+    accounts: UserAccounts,
     lifetime: float,
     counters: metrics.Metrics,
     check_parts: CheckParts,
@@ -47,6 +49,7 @@ def resource_tree(
             b"warm": WarmEndpoint(access, warmer, counters.warmed),
             b"credentials": CredentialsEndpoint(access, warmer, lifetime, counters.handed_out),
             b"end": EndEndpoint(access, ender, counters.ended),
+            b"users": UsersEndpoint(access, accounts, counters.announced, counters.removed),
             b"health": HealthEndpoint(),
             b"ready": ReadyEndpoint(check_parts),
             b"metrics": MetricsEndpoint(counters.text),
@@ -120,15 +123,6 @@ class EndEndpoint(AuditedEndpoint):
         jid = read_jid(call.fields())
         self.check_policy(call, admin, jid)
         return json_reply(200, {"ended": await self._ender.end(jid)})
-
-
-def require_json(call: Call) -> None:
-    """Reject a call that does not accept a JSON reply.
-
-    :raises Problem: 406.
-    """
-    if not accepts_json(request_headers(call.request, "Accept")):
-        raise Problem("not-acceptable", "Accept must include application/json")
 
 
 class HealthEndpoint(Endpoint):
