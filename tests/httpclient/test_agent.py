@@ -1,17 +1,23 @@
 """The HTTP client's agent: kept connections, their maximum and their end."""
 
+import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
 from tests.support import now
 from warmside.compat.hostnames import PreparedURL
-from warmside.httpclient.agent import IDLE_TIMEOUT, PreparedAgent, WholeBody
+from warmside.httpclient.agent import IDLE_TIMEOUT, RETRY_INTERVAL, Address, PreparedAgent, UnixEndpoint, WholeBody
 from warmside.httpclient.response import read_body
 
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -33,7 +39,7 @@ class Server:
         self.transports: list[Any] = []
         self.reactor = MemoryReactorClock()
         monkeypatch.setattr("warmside.compat.hostnames._PlainHostnameEndpoint", lambda *_, **__: self)
-        self.agent = PreparedAgent(self.reactor, PreparedURL("http://127.0.0.1:5282/bosh"), None, 1000, 2)
+        self.agent = PreparedAgent(self.reactor, Address(PreparedURL("http://127.0.0.1:5282/bosh")), 1000, 2)
 
     def connect(self, factory: Any) -> "Deferred[Any]":
         transport: Any = Transport()  # type: ignore[no-untyped-call]
@@ -111,3 +117,36 @@ def test_closing_waits_for_the_idle_connections_and_keeps_no_further_one(server:
     assert closed.called
     server.transports[1].protocol.dataReceived(RESPONSE)
     assert now(posted).code == 200 and server.closed() == [True, True]
+
+
+class UnixEndpointTest(TestCase):
+    """A real unix socket. Each test method is a coroutine."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.path = str(Path(self.mktemp()).resolve())  # type: ignore[no-untyped-call]
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.listening.close)
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self.endpoint = UnixEndpoint(reactor, self.path)
+
+    async def test_a_full_backlog_is_waited_for(self) -> None:
+        self.listening.bind(self.path)
+        self.listening.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(self.path)
+            connecting = self.endpoint.connect(Factory.forProtocol(Protocol))
+            await deferLater(reactor, 5 * RETRY_INTERVAL)
+            assert not connecting.called
+            self.listening.accept()[0].close()
+            protocol = await connecting
+            protocol.transport.abortConnection()
+            await deferLater(reactor, 0)
+
+    async def test_a_socket_that_is_missing_or_without_a_listener_is_an_error_at_once(self) -> None:
+        with pytest.raises(ConnectError):
+            await self.endpoint.connect(Factory.forProtocol(Protocol))
+        self.listening.bind(self.path)
+        with pytest.raises(ConnectError):
+            await self.endpoint.connect(Factory.forProtocol(Protocol))

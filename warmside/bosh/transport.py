@@ -24,7 +24,8 @@ from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.hostnames import PreparedURL
-from warmside.httpclient.agent import NoCookies, PreparedAgent, WholeBody
+from warmside.config.urls import UNIX, split_unix
+from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
 from warmside.httpclient.connection import InvalidHTTP
 from warmside.httpclient.response import ResponseTooLong, read_body
 from warmside.tls import connection_fault, first_error, tls_fault
@@ -60,7 +61,7 @@ class Response:
 class ConnectionManager:
     """Client of one connection manager.
 
-    :param url: its address, http or https.
+    :param url: its address: http, https or http+unix.
     :param connections: hard maximum of open connections.
     :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
     :param on_change: is called with each change of the number of reserved connections, such as 2 or -2.
@@ -79,9 +80,10 @@ class ConnectionManager:
         self.connections = connections
         self.in_use = 0
         self.pipelining = Pipelining(reactor.seconds)
+        path, url = split_unix(url) if url.startswith(UNIX) else (None, url)
         self._url = PreparedURL(url)
         self._reactor = reactor
-        self._agent = PreparedAgent(reactor, self._url, ca_file, MAX_SIZE, connections)
+        self._agent = PreparedAgent(reactor, Address(self._url, ca_file, path), MAX_SIZE, connections)
         no_cookies: Any = NoCookies()
         self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
@@ -211,7 +213,8 @@ def _explain(failure: Failure, scheme: str) -> Response:
         raise ConnectionBroken(f"the connection to the connection manager was lost: {fault}{hint}") from None
     if failure.check(InvalidHTTP):
         raise InvalidResponse(
-            "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS"
+            "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS, "
+            "and not to XMPP over TCP (ejabberd_c2s)"
         ) from None
     if failure.check(ResponseTooLong):
         raise InvalidResponse(f"the response is too long: more than {MAX_SIZE} bytes") from None

@@ -16,7 +16,7 @@ from warmside.compat.hostnames import PreparedURL
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
-from warmside.httpclient.agent import NoCookies, PreparedAgent, WholeBody
+from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
 from warmside.httpclient.response import ResponseTooLong, read_body
 from warmside.tls import connection_fault, first_error, tls_fault
 
@@ -63,7 +63,7 @@ class WebAppAuthority:
         self._reactor = reactor
         self._url = PreparedURL(url)
         self._secret = secret
-        self._agent = agent or PreparedAgent(reactor, self._url, ca_file, MAX_RESPONSE, MAX_IDLE_CONNECTIONS)
+        self._agent = agent or PreparedAgent(reactor, Address(self._url, ca_file), MAX_RESPONSE, MAX_IDLE_CONNECTIONS)
         no_cookies: Any = NoCookies()
         self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._failures = 0

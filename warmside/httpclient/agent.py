@@ -1,24 +1,30 @@
 """HTTP client under treq: an `IAgent` that POSTs to one address over kept connections."""
 
 from collections import deque
+from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.web.client import URI
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from warmside.compat.hostnames import EndpointFactory, PreparedURL
+from warmside.compat.hostnames import CONNECT_TIMEOUT, EndpointFactory, PreparedURL
 from warmside.httpclient.connection import Connection
 from warmside.tls import trust_policy
 
 IDLE_TIMEOUT = 30.0
 """Seconds that an idle connection is kept."""
+RETRY_INTERVAL = 0.01
+"""Seconds between attempts to connect to a unix socket whose backlog is full."""
 
 
 class NoCookies(CookieJar):
@@ -54,23 +60,69 @@ class WholeBody:
         """Do nothing: the body is written at once."""
 
 
+@dataclass(frozen=True)
+class Address:
+    """Address of a server.
+
+    :ivar url: http or https; over a unix socket it names the request only.
+    :ivar ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
+    :ivar socket: path of a unix socket; ``None`` means TCP.
+    """
+
+    url: PreparedURL
+    ca_file: Path | None = None
+    socket: str | None = None
+
+
+class UnixEndpoint:
+    """Client endpoint of a unix socket.
+
+    Linux rejects a connection at once if the server's backlog is full, where TCP sends its SYN again. This endpoint
+    tries again for `CONNECT_TIMEOUT`.
+    """
+
+    def __init__(self, reactor: Any, path: str) -> None:
+        self._reactor = reactor
+        self._endpoint = UNIXClientEndpoint(reactor, path, timeout=CONNECT_TIMEOUT)
+
+    def connect(self, factory: Factory) -> "Deferred[Any]":
+        """Connect.
+
+        :raises ConnectError: nothing listens on the socket, or its backlog stays full.
+        """
+        return Deferred.fromCoroutine(self._connect(factory))
+
+    async def _connect(self, factory: Factory) -> Any:
+        deadline = self._reactor.seconds() + CONNECT_TIMEOUT
+        while True:
+            try:
+                return await self._endpoint.connect(factory)
+            except ConnectError as error:
+                # Twisted reports a full backlog as an error without a number.
+                if error.osError is not None or self._reactor.seconds() >= deadline:
+                    raise
+            await deferLater(self._reactor, RETRY_INTERVAL)
+
+
 @implementer(IAgent)
 class PreparedAgent:
     """Agent that POSTs whole bodies to one address, over kept connections.
 
     It opens a connection for each request that finds none idle: the caller limits the requests at once.
 
-    :param url: the address, http or https.
-    :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
     :param max_size: maximum bytes of a response's body.
     :param max_idle: maximum number of idle connections.
     """
 
-    def __init__(self, reactor: Any, url: PreparedURL, ca_file: Path | None, max_size: int, max_idle: int) -> None:
-        uri = URI.fromBytes(url.to_text().encode("ascii"))
+    def __init__(self, reactor: Any, address: Address, max_size: int, max_idle: int) -> None:
+        uri = URI.fromBytes(address.url.to_text().encode("ascii"))
         self._reactor = reactor
         self._max_idle = max_idle
-        self._endpoint = EndpointFactory(reactor, trust_policy(ca_file)).endpointForURI(uri)
+        self._endpoint: Any
+        if address.socket is None:
+            self._endpoint = EndpointFactory(reactor, trust_policy(address.ca_file)).endpointForURI(uri)
+        else:
+            self._endpoint = UnixEndpoint(reactor, address.socket)
         self._factory = Factory.forProtocol(lambda: Connection(max_size, self._keep, self._drop))
         self._factory.noisy = False
         self._head = b"POST " + uri.originForm + b" HTTP/1.1\r\nHost: " + uri.netloc + b"\r\n"

@@ -5,7 +5,6 @@ from typing import Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
@@ -123,7 +122,7 @@ class Connection(Protocol):
         responding = self._responding
         if responding is None:
             return
-        if self._until_close and reason.check(ConnectionDone):
+        if self._until_close:  # many TLS servers end the connection without close_notify, so the reason says nothing
             self._finish(keep=False)
             return
         self._responding = None
