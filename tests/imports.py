@@ -24,7 +24,7 @@ LAYERS = (
     ("extauth",),
     ("store",),
     ("bosh",),
-    ("config",),
+    ("config", "httpclient"),
     ("compat", "findings", "jids", "otp", "samples", "startup", "tls", "turns"),
     ("warmside",),
 )

@@ -8,6 +8,7 @@ from tests.certificates import certificate
 from warmside.config.endpoints import is_loopback, read_network
 from warmside.config.loader import ConfigError, load
 from warmside.config.settings import Config
+from warmside.config.urls import split_unix
 
 ADMINS = '[admins]\nfile = "/etc/warmside/admins"\n'
 
@@ -80,6 +81,10 @@ def test_a_policy_narrows_hosts_and_users(tmp_path: Path) -> None:
         (ADMINS + '[bosh]\nurl = "https://ejabberd_1/bosh"\n', "bosh.url", "another name of this host"),
         (ADMINS + '[extauth]\nurl = "https://web_1/x"\n', "extauth.url", "another name of this host"),
         (ADMINS + '[bosh]\nurl = "http://example.org/"\n', "bosh.url", "use https"),
+        (ADMINS + '[bosh]\nurl = "http+unix:///run/bosh"\n', "bosh.url", "http+unix:///run/ejabberd/bosh.sock:/bosh"),
+        (ADMINS + '[bosh]\nurl = "http+unix://run/a.sock:/bosh"\n', "bosh.url", "socket's path"),
+        (ADMINS + '[bosh]\nurl = "http+unix:///run/a.sock:bosh"\n', "bosh.url", "socket's path"),
+        (ADMINS + f'[bosh]\nurl = "http+unix:///{"a" * 107}.sock:/bosh"\n', "bosh.url", "at most 107 bytes"),
         (ADMINS + '[bosh]\nca_file = "/no/such/file"\n', "bosh.ca_file", "No such file"),
         (ADMINS + '[bosh]\nca_file = "relative"\n', "bosh.ca_file", "absolute"),
         (ADMINS + "[bosh]\ntimeout = 0\n", "bosh.timeout = 0", "from 0.1 to 300"),
@@ -256,3 +261,9 @@ def test_an_authority_for_the_web_application_needs_an_https_url(tmp_path: Path)
     assert read(tmp_path, ADMINS + https).extauth.ca_file == own
     with pytest.raises(ConfigError, match="which is not set: set url or remove ca_file"):
         read(tmp_path, ADMINS + https.replace("https://example.org", "http://127.0.0.1"))
+
+
+def test_the_url_of_a_unix_socket_is_split_at_its_last_sock(tmp_path: Path) -> None:
+    url = "http+unix:///run/a.sock:/b.sock:/bosh?x=1"
+    assert read(tmp_path, ADMINS + f'[bosh]\nurl = "{url}"\n').bosh.url == url
+    assert split_unix(url) == ("/run/a.sock:/b.sock", "http://localhost/bosh?x=1")

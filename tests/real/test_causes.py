@@ -65,7 +65,7 @@ CASES = [
     ("http://127.0.0.1:{web}/401", 502, "HTTP 401", "not-bosh"),
     ("http://127.0.0.1:{web}/200", 502, "not BOSH", "not-bosh"),
     ("http://127.0.0.1:{own}/bosh", 502, "HTTP 404", "not-bosh"),
-    ("http://127.0.0.1:{xmpp}/bosh", 503, "XMPP over TCP", "unreachable"),
+    ("http://127.0.0.1:{xmpp}/bosh", 502, "XMPP over TCP", "not-bosh"),
     ("https://localhost:{bosh}/bosh", 503, "does not speak TLS", "unreachable"),
     ("https://localhost:{xmpp}/bosh", 503, "does not speak TLS", "unreachable"),
     ("https://localhost:{tls}/bosh", 503, "bosh.ca_file", "unreachable"),

@@ -20,6 +20,7 @@ metrics = Metrics(Path(sys.argv[1]))
 metrics.answer(ExtauthRequest("auth", "juliet", "example.org", b"right"), True)
 metrics.connections(3)
 metrics.warmed("success", 0.01)
+metrics.flush()
 print("counted", flush=True)
 sys.stdin.read()
 """
@@ -77,6 +78,19 @@ def test_a_new_process_continues_in_the_files_of_one_that_ended(folder: Path) ->
     assert value(metrics, "warmside_warm_seconds_count") == 5
     assert len(list(folder.glob("counter_*.db"))) == 2
     metrics.close()
+
+
+def test_counts_are_added_up_in_memory_and_written_at_a_flush_a_scrape_and_the_end(folder: Path) -> None:
+    scraped, other = Metrics(folder), Metrics(folder)
+    writes = (other.flush, other.text, other.close)
+    for number, write in enumerate(writes):
+        for _ in range(3):
+            other.warmed("success", 0.01)
+        assert value(scraped, "warmside_warm_total", outcome="success") == 3 * number
+        write()
+        assert value(scraped, "warmside_warm_total", outcome="success") == 3 * number + 3
+        assert value(scraped, "warmside_warm_seconds_count") == 3 * number + 3
+    scraped.close()
 
 
 def test_labels_contain_no_names(folder: Path) -> None:

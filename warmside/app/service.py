@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
@@ -42,7 +42,7 @@ from warmside.web.audited import Access
 from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.checker import AdminChecker
 from warmside.web.hashing import Bcrypt
-from warmside.web.metrics import Metrics, open_metrics
+from warmside.web.metrics import FLUSH_INTERVAL, Metrics, open_metrics
 from warmside.web.readiness import Readiness, check_hosts, check_store
 from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
@@ -187,6 +187,10 @@ class WarmsideService:
         with resources.runtime_folder_errors(self.config):
             self.metrics = open_metrics(self.paths.metrics)
         self._resources.callback(self.metrics.close)
+        flushing = LoopingCall(self.metrics.flush)
+        flushing.clock = self._reactor
+        flushing.start(FLUSH_INTERVAL, now=False)
+        self._resources.callback(flushing.stop)
         with config_errors_for(self.config, "passwords.store", self.config.passwords.store):
             self._plain_store = SQLiteStore(self.paths.store)
             self._resources.push_async_callback(self._plain_store.close)

@@ -14,30 +14,22 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
-)
-from twisted.web.http import PotentialDataLoss
+from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
+from twisted.web.iweb import IResponse
 
-from warmside.bosh.agent import NoCookies, PreparedAgent, WholeBody
 from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
 from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
 from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.hostnames import PreparedURL
-from warmside.compat.httpclient import abort_response, is_not_http
+from warmside.config.urls import UNIX, split_unix
+from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
+from warmside.httpclient.connection import InvalidHTTP
+from warmside.httpclient.response import ResponseTooLong, read_body
 from warmside.tls import connection_fault, first_error, tls_fault
 
-IDLE_TIMEOUT = 30
-"""Seconds that an idle connection is kept."""
 MAX_WAITING = 256
 """Maximum logins that wait for connections; the next one is rejected."""
 
@@ -50,7 +42,7 @@ CLOSED_HINTS = {
 }
 """Further causes of a connection that was closed before the head of a response, by the scheme of ``bosh.url``."""
 
-LOST = (ConnectionClosed, RequestTransmissionFailed, ResponseNeverReceived, ResponseFailed)
+LOST = (ConnectionClosed, ResponseNeverReceived, ResponseFailed)
 NOT_CONNECTED = (ConnectError, DNSLookupError)
 
 
@@ -69,7 +61,7 @@ class Response:
 class ConnectionManager:
     """Client of one connection manager.
 
-    :param url: its address, http or https.
+    :param url: its address: http, https or http+unix.
     :param connections: hard maximum of open connections.
     :param ca_file: PEM file of the certificate authority for https; ``None`` means the system's.
     :param on_change: is called with each change of the number of reserved connections, such as 2 or -2.
@@ -88,15 +80,12 @@ class ConnectionManager:
         self.connections = connections
         self.in_use = 0
         self.pipelining = Pipelining(reactor.seconds)
+        path, url = split_unix(url) if url.startswith(UNIX) else (None, url)
         self._url = PreparedURL(url)
         self._reactor = reactor
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = connections
-        self._pool.cachedConnectionTimeout = IDLE_TIMEOUT
-        self._pool.retryAutomatically = False
-        agent = PreparedAgent(reactor, self._url, ca_file, self._pool)
+        self._agent = PreparedAgent(reactor, Address(self._url, ca_file, path), MAX_SIZE, connections)
         no_cookies: Any = NoCookies()
-        self._client = HTTPClient(agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
+        self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -166,8 +155,7 @@ class ConnectionManager:
 
     def close(self) -> "Deferred[None]":
         """Close the idle connections."""
-        closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        return self._agent.close()
 
     def _next(self) -> None:
         """Start waiting logins in order. A login that needs two connections is not overtaken by one that needs one."""
@@ -204,52 +192,8 @@ class ConnectionLease:
         return self._manager.post(body, self._headers)
 
 
-def _read(response: IResponse) -> "Deferred[Response]":
-    finished: Deferred[bytes] = Deferred(lambda _: reader.abort())
-    reader = _Reader(finished)
-    status: int = response.code
-    if response.length is not UNKNOWN_LENGTH and response.length > MAX_SIZE:
-        reader.too_long = True
-    response.deliverBody(reader)
-    return finished.addCallback(lambda body: Response(status, body))
-
-
-class _Reader(Protocol):
-    """Collects a response's body; aborts the connection if it is longer than `MAX_SIZE`."""
-
-    def __init__(self, finished: "Deferred[bytes]") -> None:
-        self.transport: Any = None
-        self._finished = finished
-        self._parts: list[bytes] = []
-        self._size = 0
-        self.too_long = False
-
-    def connectionMade(self) -> None:
-        if self.too_long:
-            self.abort()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > MAX_SIZE:
-            self.too_long = True
-            self._parts.clear()
-            self.abort()
-        elif not self.too_long:
-            self._parts.append(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._finished.called:
-            return
-        if self.too_long:
-            self._finished.errback(Failure(InvalidResponse(f"the response is too long: more than {MAX_SIZE} bytes")))
-        elif reason.check(ResponseDone, PotentialDataLoss):
-            self._finished.callback(b"".join(self._parts))
-        else:
-            self._finished.errback(reason)
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            abort_response(self.transport)
+def _read(response: IResponse) -> Response:
+    return Response(response.code, read_body(response, MAX_SIZE))
 
 
 def _explain(failure: Failure, scheme: str) -> Response:
@@ -264,12 +208,15 @@ def _explain(failure: Failure, scheme: str) -> Response:
         fault = tls_fault(error, "bosh.url", "bosh.ca_file")
         if fault is not None:
             raise Unreachable(fault) from None
-        if is_not_http(error):
-            raise InvalidResponse(
-                "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS"
-            ) from None
         hint = f"; {CLOSED_HINTS[scheme]}" if getattr(failure.value, "response", None) is None else ""
         fault = connection_fault(error)
         raise ConnectionBroken(f"the connection to the connection manager was lost: {fault}{hint}") from None
+    if failure.check(InvalidHTTP):
+        raise InvalidResponse(
+            "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS, "
+            "and not to XMPP over TCP (ejabberd_c2s)"
+        ) from None
+    if failure.check(ResponseTooLong):
+        raise InvalidResponse(f"the response is too long: more than {MAX_SIZE} bytes") from None
     failure.raiseException()
     raise AssertionError("not reached")

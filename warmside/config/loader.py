@@ -10,7 +10,7 @@ from pathlib import Path
 from warmside.config import endpoints, files
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
 from warmside.config.tables import ConfigError, Table
-from warmside.config.urls import may_be_certified, split_url
+from warmside.config.urls import MAX_SOCKET_PATH, UNIX, may_be_certified, split_unix, split_url
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
 
 __all__ = ["DEFAULT_PATH", "Config", "ConfigError", "load"]
@@ -100,7 +100,10 @@ def _network(table: Table, text: str) -> IPv4Network | IPv6Network:
 
 def _bosh(table: Table, common: Bosh | None, insecure: bool) -> Bosh:
     url = table.text("url", common.url if common else "http://127.0.0.1:5282/bosh")
-    _check_url(table, url, 'the URL of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
+    if url.startswith(UNIX):
+        _check_unix(table, url)
+    else:
+        _check_url(table, url, 'the URL of the connection manager, such as "http://127.0.0.1:5282/bosh"', insecure)
     ca_file = files.ca_file(table, common.ca_file if common else None)
     public_url = table.optional_text("public_url", common.public_url if common else None)
     if public_url is not None and split_url(public_url) is None:
@@ -169,6 +172,20 @@ def _check_extauth_place(table: Table, description: str) -> None:
         raise table.error(
             "listen", f"passwords are checked there, so other machines must not reach it: {expected}", description
         )
+
+
+def _check_unix(table: Table, url: str) -> None:
+    """Check the URL of a unix socket.
+
+    :raises ConfigError: it can't be used.
+    """
+    try:
+        split_unix(url)
+    except ValueError:
+        expected = (
+            f'"{UNIX}/run/ejabberd/bosh.sock:/bosh": a path that ends with .sock, at most {MAX_SOCKET_PATH} bytes'
+        )
+        raise table.error("url", f"give the socket's path and the path of the request, such as {expected}") from None
 
 
 def _check_url(table: Table, url: str, expected: str, insecure: bool) -> None:

@@ -11,6 +11,9 @@ HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?")
 """Host names in URLs. ``_`` is not valid in the DNS, but it is in names of containers."""
 MAX_HOST_NAME = 253
 """Characters."""
+UNIX = "http+unix://"
+MAX_SOCKET_PATH = 107
+"""Bytes of the path of a unix socket in Linux."""
 
 
 def split_url(url: str) -> SplitResult | None:
@@ -43,3 +46,17 @@ def may_be_certified(host: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def split_unix(url: str) -> tuple[str, str]:
+    """Split the URL of a unix socket, such as ``http+unix:///run/ejabberd/bosh.sock:/bosh``, at its last ``.sock:``.
+
+    :returns: the socket's path, and the http URL of a request: its host is ``localhost``.
+    :raises ValueError: the URL is not of this form, its path is not absolute, or too long for the system.
+    """
+    path, separator, target = url.removeprefix(UNIX).rpartition(".sock:")
+    path += ".sock"
+    usable = url.startswith(UNIX + "/") and separator and target.startswith("/") and re.fullmatch(r"[!-~]+", url)
+    if not usable or len(path) > MAX_SOCKET_PATH:
+        raise ValueError(url)
+    return path, "http://localhost" + target

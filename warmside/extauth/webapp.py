@@ -5,20 +5,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from treq import collect
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IAgent
 
-from warmside.compat.hostnames import EndpointFactory, PreparedURL
+from warmside.compat.hostnames import PreparedURL
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
 from warmside.extauth.authorities import Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
-from warmside.tls import connection_fault, first_error, tls_fault, trust_policy
+from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
+from warmside.httpclient.response import ResponseTooLong, read_body
+from warmside.tls import connection_fault, first_error, tls_fault
 
 JSON = "application/json"
 RESPONSE_TIMEOUT = 10.0
@@ -63,10 +63,9 @@ class WebAppAuthority:
         self._reactor = reactor
         self._url = PreparedURL(url)
         self._secret = secret
-        self._pool = HTTPConnectionPool(reactor)
-        self._pool.maxPersistentPerHost = MAX_IDLE_CONNECTIONS
-        endpoints = EndpointFactory(reactor, trust_policy(ca_file))
-        self._agent = agent or Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
+        self._agent = agent or PreparedAgent(reactor, Address(self._url, ca_file), MAX_RESPONSE, MAX_IDLE_CONNECTIONS)
+        no_cookies: Any = NoCookies()
+        self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._failures = 0
         self._paused_until = 0.0
         self._logged_at: float | None = None
@@ -91,19 +90,16 @@ class WebAppAuthority:
 
     def close(self) -> "Deferred[None]":
         """Close the persistent connections."""
-        closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        return self._agent.close() if isinstance(self._agent, PreparedAgent) else succeed(None)
 
     async def _post(self, fields: dict[str, str]) -> bool:
         headers = Headers({"Content-Type": [JSON], "Accept": [JSON], "User-Agent": ["warmside"]})
         if self._secret is not None:
             headers.setRawHeaders("Authorization", [f"Bearer {self._secret.content}"])
-        # A new client for each request: a cookie must not reach another user's request.
-        client = HTTPClient(self._agent)
-        response = await client.post(
+        response = await self._client.post(
             self._url, data=json.dumps(fields).encode(), headers=headers, allow_redirects=False, unbuffered=True
         )
-        body = await _read(response)
+        body = read_body(response, MAX_RESPONSE)
         if response.code != 200:
             raise _InvalidResponse(f"the response has status {response.code}, expected 200")
         try:
@@ -137,6 +133,8 @@ class WebAppAuthority:
 
 
 def _fault(error: object) -> str:
+    if isinstance(error, ResponseTooLong):
+        return f"the response is longer than {MAX_RESPONSE} bytes"
     return tls_fault(error, "extauth.url", "extauth.ca_file") or connection_fault(error)
 
 
@@ -149,23 +147,3 @@ def read_secret(path: Path) -> str:
     if not SECRET.fullmatch(text):
         raise FileRefused("expected one line of at least 8 printable ASCII characters without a space")
     return text
-
-
-async def _read(response: IResponse) -> bytes:
-    """Return a response's body.
-
-    :raises _InvalidResponse: it is longer than `MAX_RESPONSE`.
-    """
-    parts: list[bytes] = []
-    size = 0
-
-    def take(data: bytes) -> None:
-        nonlocal size
-        size += len(data)
-        if size <= MAX_RESPONSE:
-            parts.append(data)
-
-    await collect(response, take)
-    if size > MAX_RESPONSE:
-        raise _InvalidResponse(f"the response is longer than {MAX_RESPONSE} bytes")
-    return b"".join(parts)

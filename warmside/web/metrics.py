@@ -3,12 +3,18 @@
 Each process counts in the files of a numbered slot, which it locks. The next process that takes the slot continues
 with its counts. Counters therefore never decrease, and the number of files is that of the processes that ran at the
 same time. No label contains a name, a JID or an address.
+
+Counts are added up in memory. `Metrics.flush` writes them: each second while there are any, and before a scrape of
+this process. Another process's scrape is therefore up to a second behind, and a kill loses up to a second of counts.
 """
 
 import fcntl
 import os
+from collections.abc import Callable
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -22,6 +28,9 @@ EVENTS = ("minted", "redeemed", "refused", "revoked", "expired")
 """Events of one-time passwords."""
 OPERATIONS = ("auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3", "certauth", "")
 """Operations of the extauth protocol; a malformed request has none."""
+
+FLUSH_INTERVAL = 1.0
+"""Seconds between writes of the counts."""
 
 _opened: "dict[Path, Metrics]" = {}
 
@@ -47,21 +56,25 @@ class Metrics:
         self._folder = folder
         self._lock, slot = _take_slot(folder)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        self._pending: list[_Buffered] = []
+        values.ValueClass = _buffered(values.MultiProcessValue(lambda: slot), self._pending)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
-        self._warm = Counter("warmside_warm", "Replies to POST /warm.", ["outcome"], registry=registry)
-        self._credentials = Counter(
-            "warmside_credentials", "Replies to POST /credentials.", ["outcome"], registry=registry
-        )
-        self._end = Counter("warmside_end", "Replies to POST /end.", ["outcome"], registry=registry)
-        self._announce = Counter("warmside_announce", "Replies to POST /users.", ["outcome"], registry=registry)
-        self._remove = Counter("warmside_remove", "Replies to DELETE /users/JID.", ["outcome"], registry=registry)
+
+        def replies(name: str, call: str) -> Callable[[str], Counter]:
+            return cache(Counter(name, f"Replies to {call}.", ["outcome"], registry=registry).labels)
+
+        self._warm = replies("warmside_warm", "POST /warm")
+        self._credentials = replies("warmside_credentials", "POST /credentials")
+        self._end = replies("warmside_end", "POST /end")
+        self._announce = replies("warmside_announce", "POST /users")
+        self._remove = replies("warmside_remove", "DELETE /users/JID")
         self._warm_seconds = Histogram(
             "warmside_warm_seconds", "Seconds from a request to its warm session.", registry=registry, buckets=SECONDS
         )
-        self._steps = Histogram(
+        steps = Histogram(
             "warmside_step_seconds", "Seconds for each step of a login.", ["step"], registry=registry, buckets=SECONDS
         )
+        self._steps = cache(steps.labels)
         passwords = Counter(
             "warmside_one_time_passwords", "Events of one-time passwords.", ["event"], registry=registry
         )
@@ -84,29 +97,29 @@ class Metrics:
 
     def warmed(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /warm``, and its seconds if it succeeded."""
-        self._warm.labels(outcome).inc()
+        self._warm(outcome).inc()
         if outcome == "success":
             self._warm_seconds.observe(seconds)
 
     def handed_out(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /credentials``."""
-        self._credentials.labels(outcome).inc()
+        self._credentials(outcome).inc()
 
     def ended(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /end``."""
-        self._end.labels(outcome).inc()
+        self._end(outcome).inc()
 
     def announced(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /users``."""
-        self._announce.labels(outcome).inc()
+        self._announce(outcome).inc()
 
     def removed(self, outcome: str, seconds: float) -> None:
         """Count a ``DELETE /users/JID``."""
-        self._remove.labels(outcome).inc()
+        self._remove(outcome).inc()
 
     def step(self, name: str, seconds: float) -> None:
         """Count the seconds of a step of a login."""
-        self._steps.labels(name).observe(seconds)
+        self._steps(name).observe(seconds)
 
     def password(self, event: str, number: int) -> None:
         """Count one-time passwords that were minted or revoked, or that expired."""
@@ -125,8 +138,16 @@ class Metrics:
         """Count connections that were reserved, or released if the change is negative."""
         self._connections.inc(change)
 
+    def flush(self) -> None:
+        """Write the counts that were added up."""
+        pending = self._pending[:]
+        self._pending.clear()
+        for value in pending:
+            value.flush()
+
     def text(self) -> bytes:
         """Return the sum over all processes, in Prometheus' text format."""
+        self.flush()
         for path in self._folder.glob("gauge_live*_*.db"):
             _remove_if_dead(self._folder, path)
         registry = CollectorRegistry()
@@ -134,8 +155,36 @@ class Metrics:
         return generate_latest(registry)
 
     def close(self) -> None:
-        """Reset the gauge. The process keeps its slot until it ends, and the counts stay."""
+        """Reset the gauge and write the counts. The process keeps its slot until it ends, and the counts stay."""
+        self.flush()
         self._connections.set(0)
+
+
+class _Buffered(Protocol):
+    """Value of a metric, with what was added since it was written last."""
+
+    def flush(self) -> None: ...
+
+
+def _buffered(base: Any, pending: list[_Buffered]) -> type:
+    """Return a subclass of prometheus-client's value that adds up in memory.
+
+    :param pending: gets each value that has something to write.
+    """
+
+    class BufferedValue(base):  # type: ignore[misc] # a class that a function returns
+        added = 0.0
+
+        def inc(self, amount: float) -> None:
+            if not self.added:
+                pending.append(self)
+            self.added += amount
+
+        def flush(self) -> None:
+            added, self.added = self.added, 0.0
+            super().inc(added)
+
+    return BufferedValue
 
 
 def _take_slot(folder: Path) -> tuple[int, int]:
