@@ -364,7 +364,7 @@ def check_manager(service: WarmsideService, host: str, reactor: QuietReactor) ->
     """Let a virtual host's connection manager be checked, as ``/ready`` does."""
     from warmside.sessions.reachability import check_managers
 
-    manager = service._bosh_host(host).manager
+    manager = service._managers.host(host).manager
     checking = Deferred.fromCoroutine(check_managers(reactor, [manager]))
     for _ in range(5):
         if checking.called:

@@ -70,9 +70,9 @@ class Services(ServiceCase):
         self.assertIsNotNone(made.authority)
         self.assertEqual(json.loads((await self.get(made, "/health")).text), {"status": "ok"})
         self.assertEqual(
-            self.databases.opened, ["passwords.sqlite"] * 3 + ["accepted-passwords.sqlite", "users.sqlite"]
+            self.databases.opened, ["passwords.sqlite"] * 4 + ["accepted-passwords.sqlite", "users.sqlite"]
         )
-        self.assertEqual((len(self.sockets), self.databases.open()), (1, 5))
+        self.assertEqual((len(self.sockets), self.databases.open()), (1, 6))
         port = made.http[0].address.port
         await made.close()
         self.assertEqual((self.databases.open(), self.sockets[0].fileno(), made.authority), (0, -1, None))
@@ -204,18 +204,17 @@ class Services(ServiceCase):
         made = self.made(shared=False)
         made.open()
         await made.serve()
-        self.assertEqual(self.databases.opened, ["memory", "memory", "memory", "memory"])
+        self.assertEqual(self.databases.opened, ["memory"] * 5)
         await made.close(0)
 
     async def test_hosts_that_share_a_url_share_one_connection_manager(self) -> None:
         text = '[bosh]\nconnections = 5\n[host."example.net"]\nconnections = 3\n'
         self.folder.write(text + '[host."example.com"]\nurl = "http://127.0.0.1:1/"\n')
         made = await self.serving()
-        bosh = made.config.bosh_for
-        first, second = made._manager(bosh("example.org")), made._manager(bosh("example.net"))
+        first, second, other = (made._managers.host(f"example.{top}").manager for top in ("org", "net", "com"))
         self.assertIs(first, second)
         self.assertEqual(first.connections, 3)
-        self.assertIsNot(made._manager(bosh("example.com")), first)
+        self.assertIsNot(other, first)
 
     async def test_expired_passwords_are_removed_and_an_error_is_logged(self) -> None:
         self.patch(cleanup, "SWEEP_INTERVAL", 0.01)

@@ -27,6 +27,7 @@ from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
 from warmside.store.accepted import AcceptedPasswords
+from warmside.store.ends import SQLiteEnds
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
@@ -239,6 +240,7 @@ class Warming(TestCase):
         self.counters = SQLiteFailureCounters(None)
         self.throttle = Throttle(reactor, self.counters, AcceptedPasswords(None))
         self.verdicts = SQLiteVerdicts(None)
+        self.ends = SQLiteEnds(None)
         self.fake = FakeManager(self.store)
         self.remembered: list[str] = []
         self.port = reactor.listenTCP(0, CountingSite(self.fake), interface="127.0.0.1")
@@ -254,8 +256,8 @@ class Warming(TestCase):
         host = BoshHost(settings, self.manager)
         passwords = OneTimePasswords(self.store, 30)
         runtime = Runtime(clock, deferToThread)
-        stores = Stores(passwords, self.verdicts)
-        self.warmer = Warmer(runtime, lambda _: host, stores, self.throttle, self.remembered.append)
+        self.stores = Stores(passwords, self.verdicts, self.ends)
+        self.warmer = Warmer(runtime, lambda _: host, self.stores, self.throttle, self.remembered.append)
 
     async def warm(self, **fields: Any) -> WarmSession:
         """Warm a session."""

@@ -56,7 +56,7 @@ class TestCleanup(Warming):
             await self.until(lambda: "terminate" in self.fake.seen)
             if disconnected:
                 warming.cancel()
-            closing = Deferred.fromCoroutine(self.warmer.close(100))
+            closing = Deferred.fromCoroutine(self.warmer.tasks.close(100))
             while not closing.called:
                 clock.advance(0.25)  # seconds for a response to a terminate
                 await deferLater(reactor, 0.001)
@@ -77,7 +77,7 @@ class TestCleanup(Warming):
                 break
             warming.cancel()
             self.assertIs(results[0].type, CancelledError)
-            await self.warmer.finish(0.001)
+            await self.warmer.tasks.finish(0.001)
             self.nothing_left()
             self.assertEqual(self.fake.alive, {}, turns)
         self.assertGreater(turns, 5)
@@ -99,7 +99,7 @@ class TestCleanup(Warming):
         await self.until(lambda: remembering)
         self.assertEqual(len(self.fake.alive), 1)
         warming.cancel()
-        await self.warmer.finish(1)
+        await self.warmer.tasks.finish(1)
         self.assertEqual(self.fake.alive, {})
         self.nothing_left()
 

@@ -72,7 +72,7 @@ class TestWarmer(Warming):
         await self.probed()
         self.fake.delay = 0.05
         in_progress = self.warmer.warm(WarmRequest(prepare("juliet@example.org")))
-        closing = Deferred.fromCoroutine(self.warmer.close(100))
+        closing = Deferred.fromCoroutine(self.warmer.tasks.close(100))
         try:
             await self.warm()
         except errors.Busy as error:
@@ -150,7 +150,7 @@ class TestQueue(Warming):
         for each in warming:
             each.addErrback(lambda failure: failure.trap(CancelledError))
             each.cancel()
-        await self.warmer.close(0.01)
+        await self.warmer.tasks.close(0.01)
         self.nothing_left()
 
     @run

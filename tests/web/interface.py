@@ -71,7 +71,7 @@ class FakeWarmer:
             return Deferred(lambda _: self._cancel())
         return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(self.outcome)
 
-    def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
+    def mint(self, jid: JID, began: float) -> "Deferred[OneTimePassword]":
         self.minted_for.append(jid.full())
         return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(MINTED)
 
@@ -83,6 +83,27 @@ class FakeWarmer:
 
     def end_later(self, session: WarmSession) -> None:
         self.ended.append(session)
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+
+class FakeEnder:
+    """Returns ended sessions, fails, or never returns.
+
+    :ivar outcome: a list of full JIDs, an exception, or ``None`` for a call that never ends.
+    """
+
+    def __init__(self) -> None:
+        self.outcome: Any = ["juliet@example.org/a"]
+        self.asked: list[str] = []
+        self.cancelled = 0
+
+    def end(self, jid: JID) -> "Deferred[list[str]]":
+        self.asked.append(jid.full())
+        if self.outcome is None:
+            return Deferred(lambda _: self._cancel())
+        return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(self.outcome)
 
     def _cancel(self) -> None:
         self.cancelled += 1
@@ -112,7 +133,7 @@ class FakeMetrics:
     def warmed(self, outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
-    handed_out = warmed
+    handed_out = ended = warmed
 
     def text(self) -> bytes:
         return b"warmside_x 1\n"
@@ -126,14 +147,16 @@ class Interface:
 
     def __init__(self) -> None:
         self.warmer = FakeWarmer()
+        self.ender = FakeEnder()
         self.metrics = FakeMetrics()
         self.parts = {"store": "ok", "connection_manager": "ok"}
         authenticator = AdminAuthenticator(
             Portal(AdminRealm(), [FakeChecker()]), lambda name: name == "web", [ip_network("192.0.2.0/24")]
         )
         warmer: Any = self.warmer
+        ender: Any = self.ender
         metrics: Any = self.metrics
-        self.root = resource_tree(Access(authenticator, allows), warmer, LIFETIME, metrics, self.check_parts)
+        self.root = resource_tree(Access(authenticator, allows), warmer, ender, LIFETIME, metrics, self.check_parts)
         self.treq: Any = StubTreq(self.root)  # type: ignore[no-untyped-call]
 
     async def check_parts(self) -> dict[str, str]:
@@ -156,6 +179,11 @@ class Interface:
         """Send a ``POST /credentials``; by default the fields are a valid JID."""
         options.setdefault("data", {"jid": "Juliet@Example.org/balcony"})
         return self.request("POST", "/credentials", headers={"Accept": accept}, **options)
+
+    def end(self, accept: str = "application/json", **options: Any) -> Any:
+        """Send a ``POST /end``; by default the fields are a valid JID."""
+        options.setdefault("data", {"jid": "Juliet@Example.org"})
+        return self.request("POST", "/end", headers={"Accept": accept}, **options)
 
     def start_endless_warm(self) -> Any:
         """Start a ``POST /warm`` that never ends; return the request."""

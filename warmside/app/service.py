@@ -3,7 +3,7 @@
 `warmside.app.daemon` runs it under twistd, `warmside.app.program` as ejabberd's extauth program.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -17,21 +17,21 @@ from twisted.logger import Logger
 from warmside.app import resources
 from warmside.app.cleanup import Cleanup
 from warmside.app.listening import Listener
+from warmside.app.managers import ConnectionManagers
 from warmside.app.resources import Paths, StartError, config_errors_for
 from warmside.bosh.runner import Runtime
-from warmside.bosh.transport import ConnectionManager
 from warmside.config.reloading import ReloadingFile
-from warmside.config.settings import Bosh, Config
+from warmside.config.settings import Config
 from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
 from warmside.extauth.request import ExtauthRequest
 from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
-from warmside.sessions.hosts import BoshHost
+from warmside.sessions.ending import SessionEnder
 from warmside.sessions.passwords import OneTimePasswords, Stores
-from warmside.sessions.reachability import check_managers
 from warmside.sessions.warmer import Warmer
 from warmside.store.accepted import AcceptedPasswords
-from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, VerdictStore
+from warmside.store.ends import SQLiteEnds
+from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, SessionEnds, VerdictStore
 from warmside.store.metered import MeteredStore
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts
@@ -76,8 +76,11 @@ class WarmsideService:
     _store: PasswordStore
     _counters: FailureCounters
     _verdicts: VerdictStore
+    _ends: SessionEnds
     _accepted: AcceptedPasswords
     _users: KnownUsers
+    _stores: Stores
+    _managers: ConnectionManagers
     _warmer: Warmer
 
     def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
@@ -90,7 +93,6 @@ class WarmsideService:
         self._shared = shared
         self._serving = False
         self._factories: list[ExtauthFactory] = []
-        self._managers: dict[str, ConnectionManager] = {}
         self._resources = AsyncExitStack()
 
     def open(self) -> None:
@@ -124,10 +126,12 @@ class WarmsideService:
             self._open_databases()
             self.log.info("runtime folder: {path}", path=str(self.paths.runtime))
             throttle = Throttle(self._reactor, self._counters, self._accepted)
+            self._managers = ConnectionManagers(self._reactor, self.config, self.metrics.connections)
+            self._resources.push_async_callback(self._managers.close)
             self._warmer = self._make_warmer(throttle)
             self.site = self._make_site(throttle)
             self.authority = authority = self._open_authority()
-            stores = (self._store, self._counters, self._verdicts, self._accepted)
+            stores = (self._store, self._counters, self._verdicts, self._ends, self._accepted)
             cleanup = Cleanup(self._reactor, *(store.sweep for store in stores))
             self._warmer.probe.forget()
             cleanup.start()
@@ -158,7 +162,7 @@ class WarmsideService:
             await DeferredList([Deferred.fromCoroutine(each.close()) for each in self.http + self.extauth])
             if self._serving:
                 await self._finish_requests(within / 2)
-                await self._warmer.close(within / 2)
+                await self._warmer.tasks.close(within / 2)
             for factory in self._factories:
                 factory.finish()
             last()
@@ -189,11 +193,15 @@ class WarmsideService:
             self._resources.callback(self._counters.close)
             self._verdicts = SQLiteVerdicts(self.paths.store)
             self._resources.callback(self._verdicts.close)
+            self._ends = SQLiteEnds(self.paths.store)
+            self._resources.callback(self._ends.close)
         self._accepted = resources.open_accepted(self.paths)
         self._resources.callback(self._accepted.close)
         self._store = MeteredStore(self._plain_store, self.metrics.password)
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
+        passwords = OneTimePasswords(self._store, self.config.passwords.lifetime)
+        self._stores = Stores(passwords, self._verdicts, self._ends)
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker
@@ -220,8 +228,8 @@ class WarmsideService:
     def _make_warmer(self, throttle: Throttle) -> Warmer:
         return Warmer(
             Runtime(self._reactor, self._run_work, self.metrics.step),
-            self._bosh_host,
-            Stores(OneTimePasswords(self._store, self.config.passwords.lifetime), self._verdicts),
+            self._managers.host,
+            self._stores,
             throttle,
             self._users.remember,
         )
@@ -230,12 +238,13 @@ class WarmsideService:
         config = self.config
         checks = {
             "store": lambda: check_store(self._plain_store, self._users),
-            "connection_manager": self._check_managers,
+            "connection_manager": self._managers.check,
             "hosts": lambda: check_hosts(self._verdicts),
         }
         root = resource_tree(
             Access(self._make_authenticator(throttle), config.allows),
             self._warmer,
+            SessionEnder(self._warmer, self._stores),
             config.passwords.lifetime,
             self.metrics,
             Readiness(self._reactor, checks).check,
@@ -255,26 +264,6 @@ class WarmsideService:
         for account in sorted(self.config.admins.accounts)[:1]:
             throttle.on_admins_budget_spent = partial(self._warmer.restore_budget, prepare(account).host)
         return AdminAuthenticator(Portal(AdminRealm(), [checker]), directory.knows, self.config.http.trusted_proxies)
-
-    def _check_managers(self) -> Awaitable[str]:
-        return check_managers(self._reactor, [self._manager(each) for each in self.config.managers()])
-
-    def _bosh_host(self, host: str) -> BoshHost:
-        settings = self.config.bosh_for(host)
-        return BoshHost(settings, self._manager(settings))
-
-    def _manager(self, settings: Bosh) -> ConnectionManager:
-        """The one `ConnectionManager` for a URL: hosts that share a URL share its connections."""
-        manager = self._managers.get(settings.url)
-        if manager is None:
-            every = (self.config.bosh, *self.config.host.values())
-            connections = min(each.connections for each in every if each.url == settings.url)
-            manager = ConnectionManager(
-                self._reactor, settings.url, connections, settings.ca_file, self.metrics.connections
-            )
-            self._managers[settings.url] = manager
-            self._resources.push_async_callback(resources.awaited, manager.close)
-        return manager
 
     def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)

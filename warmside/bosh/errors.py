@@ -92,6 +92,21 @@ class NotBound(ConditionError):
     """The server did not bind a resource (RFC 6120, 7)."""
 
 
+class NoSessionList(ConditionError):
+    """The server did not list the user's sessions (XEP-0030, disco#items of the user's own bare JID)."""
+
+
+class ResourceConflict(BoshError):
+    """The server does not let a login take over a resource that is connected.
+
+    :ivar setting: ejabberd's ``resource_conflict`` that does so: ``closenew`` or ``setresource``.
+    """
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+        super().__init__(f"the server did not give a connected resource to a new login (resource_conflict: {setting})")
+
+
 class PauseTooLong(BoshError):
     """The requested pause is longer than the connection manager allows.
 

@@ -1,12 +1,12 @@
-"""One login with a time limit that leaves time for cleanup."""
+"""One login with a time limit that leaves time for cleanup, and all logins in progress."""
 
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
-from warmside.bosh.errors import TimedOut
+from warmside.bosh.errors import Busy, TimedOut
 from warmside.bosh.login import Login
 
 MAX_CLEANUP_TIME = 1.0
@@ -85,3 +85,45 @@ class LoginTask:
         error = TimedOut(text)
         error.step = self.login.step if self.login else self.step
         return error
+
+
+class LoginTasks:
+    """All logins in progress.
+
+    :param reactor: clock and timers.
+    :param timeout_of: returns ``bosh.timeout`` in seconds for a prepared host.
+    """
+
+    def __init__(self, reactor: Any, timeout_of: Callable[[str], float]) -> None:
+        self.reactor = reactor
+        self._timeout_of = timeout_of
+        self._tasks: set[LoginTask] = set()
+        self._closing = False
+
+    def start(self, host: str, run: Callable[[LoginTask], Any], *, while_closing: bool = False) -> "Deferred[Any]":
+        """Start a login at a host; see `LoginTask.start`.
+
+        :param while_closing: True to start it also after `close`.
+        :raises Busy: `close` was called.
+        """
+        if self._closing and not while_closing:
+            return fail(Busy("warmside is stopping"))
+        task = LoginTask(self.reactor, self._timeout_of(host))
+        self._tasks.add(task)
+        return task.start(run(task), lambda: self._tasks.discard(task))
+
+    async def close(self, within: float) -> None:
+        """Start nothing more, and end what is in progress; see `finish`."""
+        self._closing = True
+        await self.finish(within)
+
+    async def finish(self, within: float) -> None:
+        """Wait ``within / 2`` seconds for the logins in progress, then cancel them and wait for their cleanup."""
+        timer = self.reactor.callLater(within / 2, self._cancel_all)
+        await DeferredList([task.finished() for task in self._tasks])
+        if timer.active():
+            timer.cancel()
+
+    def _cancel_all(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()

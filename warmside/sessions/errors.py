@@ -1,4 +1,4 @@
-"""Errors of warming a session, for the HTTP interface, which turns them into responses.
+"""Errors of warming and ending sessions, for the HTTP interface, which turns them into responses.
 
 Most of them are raised by `warmside.bosh`, which the HTTP interface does not import.
 """
@@ -8,14 +8,17 @@ from warmside.bosh.errors import (
     BoshError,
     Busy,
     ConditionError,
+    NoSessionList,
     NotAuthenticated,
     PauseTooLong,
     Refused,
+    ResourceConflict,
     StreamFailed,
     Terminated,
     TimedOut,
     Unreachable,
 )
+from warmside.sessions.ended import EndedMeanwhile, SessionsLeft
 from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost
 from warmside.store.interface import HostState, RevocationStatus, StoreError
 from warmside.throttle.limits import TooManyFailures
@@ -25,12 +28,16 @@ __all__ = [
     "BoshError",
     "Busy",
     "ConditionError",
+    "EndedMeanwhile",
     "HostState",
+    "NoSessionList",
     "NotAuthenticated",
     "OneTimeRefused",
     "PauseTooLong",
     "Refused",
+    "ResourceConflict",
     "RevocationStatus",
+    "SessionsLeft",
     "StoreError",
     "StreamFailed",
     "Terminated",

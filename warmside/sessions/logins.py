@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from warmside.bosh.bans import is_banned
 from warmside.bosh.errors import Banned, BoshError, InvalidResponse, Refused, StreamFailed, Terminated, Unreachable
 from warmside.bosh.login import Login
-from warmside.bosh.runner import LoginRunner, Runtime
+from warmside.bosh.runner import LoginRunner, Runtime, terminate
 from warmside.bosh.sasl import Credentials
 from warmside.bosh.session import Parameters, Session
 from warmside.bosh.transport import ConnectionLease
@@ -105,6 +105,31 @@ class Logins:
             finally:
                 if not verdict.reported:
                     await self._report(verdict, task.login)
+
+    @asynccontextmanager
+    async def resumed(self, host: str, login: Login, task: LoginTask) -> AsyncIterator[LoginRunner]:
+        """Continue a session that has no request outstanding. An error in the block that follows ends the session.
+
+        :param host: the prepared host.
+        :raises BoshError: the session is over.
+        """
+        async with self._hosts(host).manager.reserve(1) as lease:
+            runner = LoginRunner(self._runtime, lease, login, task.cleanup_time)
+            try:
+                yield runner
+            except BaseException:
+                await runner.close()
+                raise
+
+    async def terminate(self, host: str, session: Session, task: LoginTask) -> None:
+        """End a session that has no request outstanding.
+
+        :param host: the prepared host.
+        :raises Unreachable: the connection manager did not respond.
+        """
+        async with self._hosts(host).manager.reserve(1) as lease:
+            if not await terminate(self._runtime.reactor, lease, session, task.cleanup_time):
+                raise Unreachable("the connection manager did not respond")
 
     @asynccontextmanager
     async def _run(self, spec: LoginSpec, task: LoginTask) -> AsyncIterator[tuple[Login, LoginRunner]]:

@@ -20,6 +20,7 @@ class WarmRequest:
     :param available: True if initial presence, with priority -1, is sent before the handover.
     :param roster: True if the roster is fetched before the handover.
     :param attach_within: seconds that the session must survive unattended; ``None`` for ejabberd's default.
+    :param began: start of the call, in seconds of the system's monotonic clock; ``None`` for now.
     """
 
     jid: JID
@@ -32,6 +33,7 @@ class WarmRequest:
     available: bool = False
     roster: bool = False
     attach_within: int | None = None
+    began: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from warmside.otp import OneTimePassword
-from warmside.store.interface import PasswordStore, RevocationStatus, StoreError, VerdictStore
+from warmside.store.interface import PasswordStore, RevocationStatus, SessionEnds, StoreError, VerdictStore
 
 
 class OneTimePasswords:
@@ -53,7 +53,9 @@ class Stores:
 
     :param passwords: one-time passwords.
     :param verdicts: verdicts on hosts.
+    :param ends: ended users and sessions.
     """
 
     passwords: OneTimePasswords
     verdicts: VerdictStore
+    ends: SessionEnds

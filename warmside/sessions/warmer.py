@@ -9,17 +9,18 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from warmside.bosh.errors import BoshError, Busy, Refused, Unreachable
-from warmside.bosh.runner import LostCreation, Runtime, terminate
+from warmside.bosh.errors import BoshError, Refused
+from warmside.bosh.runner import LostCreation, Runtime
 from warmside.bosh.session import Parameters, Session
 from warmside.jids import JID, prepare
 from warmside.otp import OneTimePassword
 from warmside.sessions import handover
-from warmside.sessions.deadline import LoginTask
+from warmside.sessions.deadline import LoginTask, LoginTasks
+from warmside.sessions.ended import EndedMeanwhile
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.logins import Logins, LoginSpec
 from warmside.sessions.model import WarmRequest, WarmSession
@@ -43,7 +44,7 @@ class Warmer:
 
     :param runtime: reactor, slow work, observer.
     :param hosts: returns settings and connections for a prepared host.
-    :param stores: one-time passwords and verdicts on hosts.
+    :param stores: one-time passwords, verdicts on hosts, ended users and sessions.
     :param throttle: limits failed logins.
     :param remember: called with the bare JID of each user for whom something is handed out.
     """
@@ -61,13 +62,13 @@ class Warmer:
         self._runtime = runtime
         self._hosts = hosts
         self._passwords = stores.passwords
-        self._logins = Logins(runtime, hosts, stores.passwords, throttle)
+        self._ends = stores.ends
         self._remember = remember
-        self._tasks: set[LoginTask] = set()
         self._probing: WeakValueDictionary[str, LoginTask] = WeakValueDictionary()
-        self._closing = False
         self._restoring = False
         self._disabled: TTLCache[str, bool] = TTLCache(MAX_DISABLED, DISABLED_LIFETIME, runtime.reactor.seconds)
+        self.logins = Logins(runtime, hosts, stores.passwords, throttle)
+        self.tasks = LoginTasks(runtime.reactor, lambda host: hosts(host).settings.timeout)
         self.probe = ReplayProbe(runtime.reactor, stores.verdicts, stores.passwords, self._authenticate)
 
     @property
@@ -83,19 +84,23 @@ class Warmer:
         :raises UnsafeHost: the host accepts passwords that it has to reject.
         :raises StoreError: the store failed.
         :raises TooManyFailures: too many wrong passwords were tried.
+        :raises EndedMeanwhile: the user's sessions were ended after the call began.
         :raises BoshError: the login failed; nothing of it is left.
         """
-        return self._start(request.jid.host, lambda task: self._warm(request, task))
+        return self.tasks.start(request.jid.host, lambda task: self._warm(request, task))
 
-    def mint(self, jid: JID) -> "Deferred[OneTimePassword]":
+    def mint(self, jid: JID, began: float | None = None) -> "Deferred[OneTimePassword]":
         """Mint a one-time password for a client that logs in itself.
 
+        :param began: start of the call, in seconds of the system's monotonic clock; ``None`` for now.
         :raises UnsafeHost: the host accepts passwords that it has to reject.
         :raises StoreError: the store failed.
         :raises Refused: a login has found the account disabled within `DISABLED_LIFETIME`.
+        :raises EndedMeanwhile: the user's sessions were ended after the call began.
         :raises BoshError: the host could not be probed.
         """
-        return self._start(jid.host, lambda task: self._mint(jid, task))
+        began = self._ends.now() if began is None else began
+        return self.tasks.start(jid.host, lambda task: self._mint(jid, began, task))
 
     def check_password(self, jid: JID, password: str) -> "Deferred[bool]":
         """Return True if ejabberd accepts the password of an account admin. The session is ended at once.
@@ -104,7 +109,7 @@ class Warmer:
         :raises StoreError: the store failed.
         :raises BoshError: the login failed for another reason than the password.
         """
-        return self._start(jid.host, lambda task: self._check_password(jid, password, task))
+        return self.tasks.start(jid.host, lambda task: self._check_password(jid, password, task))
 
     def restore_budget(self, host: str) -> None:
         """Log in once with a one-time password, in the background: a success resets all counts of failures in a row.
@@ -117,7 +122,7 @@ class Warmer:
 
     def served(self, jid: JID) -> JID:
         """Return a prepared JID with its host as the server spells it, as far as a login has found out."""
-        return self._logins.spellings.served(jid)
+        return self.logins.spellings.served(jid)
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         """Revoke a password that was not delivered."""
@@ -127,9 +132,8 @@ class Warmer:
         """End a session whose reply was not delivered. This goes on while warmside is stopping."""
         self.log.warn("the session of {jid} could not be delivered and is ended", jid=session.jid)
         host = prepare(session.jid).host
-        task = LoginTask(self._runtime.reactor, self._hosts(host).settings.timeout)
-        self._tasks.add(task)
-        ended = task.start(self._end(host, session, task), lambda: self._tasks.discard(task))
+        over = Session.handed_over(host, session.sid, session.rid)
+        ended = self.tasks.start(host, lambda task: self.logins.terminate(host, over, task), while_closing=True)
         ended.addErrback(
             lambda failure: self.log.error(
                 "the session of {jid} could not be ended and goes after its inactivity: {reason}",
@@ -138,50 +142,25 @@ class Warmer:
             )
         )
 
-    async def close(self, within: float) -> None:
-        """Start nothing more, and end what is in progress; see `finish`."""
-        self._closing = True
-        await self.finish(within)
-
-    async def finish(self, within: float) -> None:
-        """Wait ``within / 2`` seconds for the logins in progress, then cancel them and wait for their cleanup."""
-        timer = self._runtime.reactor.callLater(within / 2, self._cancel_all)
-        await DeferredList([task.finished() for task in self._tasks])
-        if timer.active():
-            timer.cancel()
-
-    def _cancel_all(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-
-    def _start(self, host: str, run: Callable[[LoginTask], Any]) -> "Deferred[Any]":
-        if self._closing:
-            return fail(Busy("warmside is stopping"))
-        task = LoginTask(self._runtime.reactor, self._hosts(host).settings.timeout)
-        self._tasks.add(task)
-        return task.start(run(task), lambda: self._tasks.discard(task))
-
     async def _warm(self, request: WarmRequest, task: LoginTask) -> WarmSession:
+        began = self._ends.now() if request.began is None else request.began
         if request.password is None:
-            await self._ensure_safe(request.jid, task)
+            await self.ensure_safe(request.jid, task)
         try:
-            return await self._warm_once(request, task)
+            return await self._warm_once(request, began, task)
         except BoshError as error:
-            # The lost creation may have redeemed the password. A password that is gone was accepted, but the
-            # answer did not reach ejabberd: its extauth process ended. A second login with a new password may work.
-            # After early requests that the manager does not process it sends one request after the other.
-            redeemed = isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE
-            may_help = redeemed or error.early or isinstance(error, LostCreation)
-            if task.cancelled or not may_help:
+            # The end of the user's sessions has revoked the password or ended the session.
+            await self._require_not_ended(began, request.jid)
+            if task.cancelled or not may_succeed_next_time(error):
                 raise
-            return await self._warm_once(request, task)
+            return await self._warm_once(request, began, task)
 
-    async def _warm_once(self, request: WarmRequest, task: LoginTask) -> WarmSession:
+    async def _warm_once(self, request: WarmRequest, began: float, task: LoginTask) -> WarmSession:
         if request.password is not None:
-            return await self._log_in(request, request.password, Kind.USER, task)
+            return await self._log_in(request, request.password, began, task)
         minted = await self._passwords.mint(request.jid.userhost())
         try:
-            return await self._log_in(request, minted, Kind.ONE_TIME, task)
+            return await self._log_in(request, minted, began, task)
         except BaseException as error:
             if isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.UNASKED:
                 self.probe.drop(request.jid.host)
@@ -189,11 +168,11 @@ class Warmer:
             raise
 
     async def _log_in(
-        self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
+        self, request: WarmRequest, password: str | OneTimePassword, began: float, task: LoginTask
     ) -> WarmSession:
         bare = request.jid.userhost()
         try:
-            session = await self._log_in_once(request, password, kind, task)
+            session = await self._log_in_once(request, password, began, task)
         except Refused as error:
             if error.condition == ACCOUNT_DISABLED:
                 self._disabled[bare] = True
@@ -202,12 +181,15 @@ class Warmer:
         return session
 
     async def _log_in_once(
-        self, request: WarmRequest, password: str | OneTimePassword, kind: Kind, task: LoginTask
+        self, request: WarmRequest, password: str | OneTimePassword, began: float, task: LoginTask
     ) -> WarmSession:
         host = request.jid.host
         parameters = Parameters(host, request.lang, request.wait, request.hold, request.ver)
+        kind = Kind.ONE_TIME if isinstance(password, OneTimePassword) else Kind.USER
         spec = LoginSpec(request.jid, password, kind, parameters, request.address)
-        async with self._logins.logged_in(spec, task) as (login, runner):
+        async with self.logins.logged_in(spec, task) as (login, runner):
+            # Before the user is remembered, who may have been removed, and again after the session is prepared.
+            await self._require_not_ended(began, request.jid)
             self._remember(request.jid.userhost())
             since = self._runtime.reactor.seconds()
             data = await handover.prepare(self._runtime.reactor, request, runner)
@@ -216,17 +198,18 @@ class Warmer:
             self._runtime.observe("handover preparation", self._runtime.reactor.seconds() - since)
             if isinstance(password, OneTimePassword):
                 await self._passwords.revoke(password)
+            await self._require_not_ended(began, prepare(session.jid))
             if task.cancelled:
                 raise CancelledError
         return session
 
-    async def _end(self, host: str, session: WarmSession, task: LoginTask) -> None:
-        over = Session.handed_over(host, session.sid, session.rid)
-        async with self._hosts(host).manager.reserve(1) as lease:
-            if not await terminate(self._runtime.reactor, lease, over, task.cleanup_time):
-                raise Unreachable("the connection manager did not respond")
+    async def _require_not_ended(self, began: float, jid: JID) -> None:
+        """Raise `EndedMeanwhile` if the sessions of the user, or the session with this JID, were ended since then."""
+        if await self._ends.ended_since(began, jid.userhost(), jid.full()):
+            raise EndedMeanwhile
 
-    async def _ensure_safe(self, jid: JID, task: LoginTask) -> None:
+    async def ensure_safe(self, jid: JID, task: LoginTask) -> None:
+        """Wait until the host of a JID is known to be safe; see `ReplayProbe.ensure_safe`."""
         waiting, task.step = task.step, "replay probe"
         since = self._runtime.reactor.seconds()
         task.probing = lambda: self._probing.get(jid.host)
@@ -234,17 +217,24 @@ class Warmer:
         self._runtime.observe(task.step, self._runtime.reactor.seconds() - since)
         task.step, task.probing = waiting, lambda: None
 
-    async def _mint(self, jid: JID, task: LoginTask) -> OneTimePassword:
+    async def _mint(self, jid: JID, began: float, task: LoginTask) -> OneTimePassword:
         if jid.userhost() in self._disabled:
             error = Refused("the server rejected an earlier login", ACCOUNT_DISABLED)
             error.step = "authentication"
             raise error
-        await self._ensure_safe(jid, task)
-        if not (jid.host.isascii() or self._logins.spellings.is_served(jid.host)):
+        await self.ensure_safe(jid, task)
+        if not (jid.host.isascii() or self.logins.spellings.is_served(jid.host)):
             # Another process may have probed the host: only a login shows this one how the server spells it.
             await self._authenticate_unknown_user(jid.host, Kind.ONE_TIME)
+        await self._require_not_ended(began, jid)
         self._remember(jid.userhost())
-        return await self._passwords.mint(jid.userhost())
+        minted = await self._passwords.mint(jid.userhost())
+        try:
+            await self._require_not_ended(began, jid)
+        except BaseException:
+            await self._passwords.revoke(minted)
+            raise
+        return minted
 
     async def _check_password(self, jid: JID, password: str, task: LoginTask) -> bool:
         try:
@@ -281,9 +271,20 @@ class Warmer:
             self._probing[jid.host] = task
             return self._only_authenticate(jid, minted, kind, task)
 
-        return self._start(jid.host, run)
+        return self.tasks.start(jid.host, run)
 
     async def _only_authenticate(self, jid: JID, password: str | OneTimePassword, kind: Kind, task: LoginTask) -> None:
         spec = LoginSpec(jid, password, kind, Parameters(jid.host), bind=False)
-        async with self._logins.logged_in(spec, task) as (_, runner):
+        async with self.logins.logged_in(spec, task) as (_, runner):
             await runner.close()
+
+
+def may_succeed_next_time(error: BoshError) -> bool:
+    """Return True if a second login with a new one-time password may succeed.
+
+    The lost creation may have redeemed the password. A password that is gone was accepted, but the answer did not reach
+    ejabberd: its extauth process ended. After early requests that the manager does not process the second login sends
+    one request after the other.
+    """
+    redeemed = isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE
+    return redeemed or error.early or isinstance(error, LostCreation)

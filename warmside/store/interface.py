@@ -1,7 +1,8 @@
-"""Protocols of the stores that processes share: one-time passwords, failure counters, known users, host verdicts.
+"""Protocols of the stores that processes share.
 
-`warmside.store.sqlite` and `warmside.store.verdicts` implement them. Every method may raise `StoreError`.
-JIDs are bare and prepared; times and durations are in seconds.
+They hold one-time passwords, failure counters, known users, ended sessions and verdicts on hosts.
+`warmside.store.sqlite`, `warmside.store.ends` and `warmside.store.verdicts` implement them. Every method may raise
+`StoreError`. JIDs are prepared, and bare if nothing else is said; times and durations are in seconds.
 """
 
 import enum
@@ -101,6 +102,42 @@ class KnownUsers(Protocol):
 
         :raises StoreError: the user can't be added.
         """
+
+    def close(self) -> None:
+        """Close the connection to the store. Its content stays."""
+
+
+class SessionEnds(Protocol):
+    """Users and sessions that were ended, so that a login that began before is not handed out.
+
+    Only one call at a time ends a user's sessions: otherwise two calls would end each other's logins. A lease expires
+    by itself.
+    """
+
+    def now(self) -> float:
+        """Return the time in seconds of the clock that all processes share (the system's monotonic clock)."""
+
+    async def begin(self, bare: str, lease: str, seconds: float) -> bool:
+        """Take the lease of a user in one atomic step. Return False if another call holds it.
+
+        :param lease: a random text.
+        :param seconds: time after which the lease expires; at most 300.
+        """
+
+    async def release(self, bare: str, lease: str) -> None:
+        """End a lease; do nothing if it is not held."""
+
+    async def mark(self, jid: str) -> None:
+        """Mark a bare JID, for all sessions of the user, or a full JID as ended now."""
+
+    async def ended_since(self, began: float, *jids: str) -> bool:
+        """Return True if one of these JIDs was marked at this time or later.
+
+        :param began: seconds of the clock `now`.
+        """
+
+    async def sweep(self) -> None:
+        """Remove marks that are older than any login in progress, and expired leases."""
 
     def close(self) -> None:
         """Close the connection to the store. Its content stays."""

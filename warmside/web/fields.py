@@ -235,8 +235,8 @@ WARM_FIELDS = (
 )
 """Fields of ``POST /warm``."""
 
-CREDENTIALS_FIELDS = (JID_FIELD,)
-"""Fields of ``POST /credentials``."""
+JID_FIELDS = (JID_FIELD,)
+"""Fields of ``POST /credentials`` and ``POST /end``."""
 
 
 def read_warm_request(fields: dict[str, Any]) -> WarmRequest:
@@ -247,12 +247,12 @@ def read_warm_request(fields: dict[str, Any]) -> WarmRequest:
     return WarmRequest(**_read(fields, WARM_FIELDS))
 
 
-def read_credentials_request(fields: dict[str, Any]) -> JID:
-    """Return the JID that the fields of ``POST /credentials`` contain.
+def read_jid(fields: dict[str, Any]) -> JID:
+    """Return the JID that the fields of ``POST /credentials`` or ``POST /end`` contain.
 
     :raises FieldError: the field is missing or malformed, or there are others.
     """
-    jid: JID = _read(fields, CREDENTIALS_FIELDS)[JID_FIELD.attribute]
+    jid: JID = _read(fields, JID_FIELDS)[JID_FIELD.attribute]
     return jid
 
 

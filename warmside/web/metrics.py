@@ -53,6 +53,7 @@ class Metrics:
         self._credentials = Counter(
             "warmside_credentials", "Replies to POST /credentials.", ["outcome"], registry=registry
         )
+        self._end = Counter("warmside_end", "Replies to POST /end.", ["outcome"], registry=registry)
         self._warm_seconds = Histogram(
             "warmside_warm_seconds", "Seconds from a request to its warm session.", registry=registry, buckets=SECONDS
         )
@@ -88,6 +89,10 @@ class Metrics:
     def handed_out(self, outcome: str, seconds: float) -> None:
         """Count a ``POST /credentials``."""
         self._credentials.labels(outcome).inc()
+
+    def ended(self, outcome: str, seconds: float) -> None:
+        """Count a ``POST /end``."""
+        self._end.labels(outcome).inc()
 
     def step(self, name: str, seconds: float) -> None:
         """Count the seconds of a step of a login."""

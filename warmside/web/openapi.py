@@ -8,7 +8,7 @@ from typing import Any
 
 from warmside import __version__
 from warmside.web.body import FORM, JSON
-from warmside.web.fields import CREDENTIALS_FIELDS, JID_PATTERN, WARM_FIELDS, Field
+from warmside.web.fields import JID_FIELDS, JID_PATTERN, WARM_FIELDS, Field
 from warmside.web.negotiate import PROBLEM_JSON
 from warmside.web.problems import PROBLEMS, phrase
 
@@ -37,6 +37,7 @@ def description() -> Schema:
         "paths": {
             "/warm": {"get": _form(), "post": _warm()},
             "/credentials": {"post": _credentials()},
+            "/end": {"post": _end()},
             "/health": {"get": _public("health", "Return 200 while the process serves.", {"status": {"const": "ok"}})},
             "/ready": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -78,7 +79,7 @@ def _warm() -> Schema:
         "summary": "Log a user in, and return the session for the browser.",
         "requestBody": _body(WARM_FIELDS),
         "responses": {"200": {"description": "A warm session.", "content": content}}
-        | _problems([400, 401, 403, 406, 408, 413, 415, 429, 431, 502, 503, 504]),
+        | _problems([400, 401, 403, 406, 408, 409, 413, 415, 429, 431, 502, 503, 504]),
     }
 
 
@@ -87,8 +88,19 @@ def _credentials() -> Schema:
     return {
         "operationId": "credentials",
         "summary": "Return a one-time password for a client that logs in itself.",
-        "requestBody": _body(CREDENTIALS_FIELDS),
+        "requestBody": _body(JID_FIELDS),
         "responses": {"200": _json_reply("A one-time password.", members)}
+        | _problems([400, 401, 403, 406, 408, 409, 413, 415, 429, 431, 502, 503, 504]),
+    }
+
+
+def _end() -> Schema:
+    members = {"ended": {"type": "array", "items": FULL_JID_STRING}}
+    return {
+        "operationId": "end",
+        "summary": "End one session, or all sessions of a user.",
+        "requestBody": _body(JID_FIELDS),
+        "responses": {"200": _json_reply("The sessions that were ended. None of them is left.", members)}
         | _problems([400, 401, 403, 406, 408, 413, 415, 429, 431, 502, 503, 504]),
     }
 

@@ -10,11 +10,15 @@ from warmside.sessions.errors import (
     BoshError,
     Busy,
     ConditionError,
+    EndedMeanwhile,
+    NoSessionList,
     NotAuthenticated,
     OneTimeRefused,
     PauseTooLong,
     Refused,
+    ResourceConflict,
     RevocationStatus,
+    SessionsLeft,
     StoreError,
     StreamFailed,
     Terminated,
@@ -39,6 +43,7 @@ PROBLEMS = {
     "method-not-allowed": 405,
     "not-acceptable": 406,
     "too-slow": 408,
+    "ended": 409,
     "too-large": 413,
     "too-many-fields": 413,
     "unsupported-type": 415,
@@ -53,10 +58,13 @@ PROBLEMS = {
     "invalid-mechanism": 502,
     "malformed-request": 502,
     "mechanism-too-weak": 502,
+    "no-session-list": 502,
     "otp-not-asked": 502,
     "otp-refused": 502,
+    "resource-conflict": 502,
     "banned": 503,
     "busy": 503,
+    "sessions-left": 503,
     "store": 503,
     "temporary-auth-failure": 503,
     "unreachable": 503,
@@ -65,7 +73,7 @@ PROBLEMS = {
 }
 """Status of each problem, by the last part of its type ``urn:warmside:NAME``."""
 
-RETRY_AFTER = {"banned": 60, "unsafe-host": 10, "busy": 1}
+RETRY_AFTER = {"banned": 60, "unsafe-host": 10, "busy": 1, "sessions-left": 1}
 """Seconds after which a call may be repeated, for ``Retry-After``, where they differ from `DEFAULT_RETRY_AFTER`."""
 DEFAULT_RETRY_AFTER = 5
 """Seconds; every reply with status 503 or 504 has a ``Retry-After``."""
@@ -175,6 +183,10 @@ def problem_for(error: Exception) -> Problem | None:
         case UnsafeHost():
             detail = f"{error}. Until then warmside rejects every request for this host that needs a one-time password"
             return Problem("unsafe-host", detail)
+        case EndedMeanwhile():
+            return Problem("ended", str(error))
+        case SessionsLeft():
+            return Problem("sessions-left", str(error))
         case OneTimeRefused():
             name, detail = ONE_TIME_PROBLEMS[error.revocation]
             return Problem(name, detail, step=error.step)
@@ -193,6 +205,12 @@ def _bosh_problem(error: BoshError) -> Problem:
             return Problem(error.condition, detail, step=step, condition=error.condition)
         case Refused():
             return Problem("password-refused", "ejabberd rejected the user's own password", step=step)
+        case NoSessionList():
+            cause = "ejabberd needs mod_disco for this host"
+            return Problem("no-session-list", f"{detail}; {cause}", step=step, condition=error.condition)
+        case ResourceConflict():
+            cause = "set resource_conflict: acceptnew, or closeold, for this host in ejabberd.yml"
+            return Problem("resource-conflict", f"{detail}; {cause}", step=step)
         case Banned():
             return Problem("banned", f"{detail}; {BANNED_ADDRESS[error.owner]}", step=step)
         case Busy():

@@ -7,11 +7,12 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from warmside.sessions.ending import SessionEnder
 from warmside.sessions.warmer import Warmer
 from warmside.web import metrics, openapi, xhtml
 from warmside.web.audited import Access, AuditedEndpoint, Observe
 from warmside.web.endpoint import Call, Endpoint, Root
-from warmside.web.fields import read_credentials_request, read_warm_request
+from warmside.web.fields import read_jid, read_warm_request
 from warmside.web.headers import request_headers
 from warmside.web.negotiate import Form, accepts_json
 from warmside.web.problems import DEFAULT_RETRY_AFTER, Problem
@@ -30,7 +31,12 @@ CheckParts = Callable[[], Awaitable[dict[str, str]]]
 
 
 def resource_tree(
-    access: Access, warmer: Warmer, lifetime: float, counters: metrics.Metrics, check_parts: CheckParts
+    access: Access,
+    warmer: Warmer,
+    ender: SessionEnder,
+    lifetime: float,
+    counters: metrics.Metrics,
+    check_parts: CheckParts,
 ) -> Root:
     """Return all resources of the interface.
 
@@ -40,6 +46,7 @@ def resource_tree(
         {
             b"warm": WarmEndpoint(access, warmer, counters.warmed),
             b"credentials": CredentialsEndpoint(access, warmer, lifetime, counters.handed_out),
+            b"end": EndEndpoint(access, ender, counters.ended),
             b"health": HealthEndpoint(),
             b"ready": ReadyEndpoint(check_parts),
             b"metrics": MetricsEndpoint(counters.text),
@@ -69,7 +76,7 @@ class WarmEndpoint(AuditedEndpoint):
         self.check_policy(call, admin, request.jid)
         if call.form is Form.TEXT and (request.available or request.roster):
             raise Problem("not-acceptable", "a reply to presence or fetch is not available as text/plain: accept JSON")
-        session = await self._warmer.warm(request)
+        session = await self._warmer.warm(replace(request, began=call.started))
         call.jid = session.jid
         if call.form is Form.JSON and len(session.stanzas) + len(session.roster or ()) > MANY:
             reply = await long_warm_session_reply(self._warmer.reactor, session)
@@ -91,14 +98,37 @@ class CredentialsEndpoint(AuditedEndpoint):
 
     async def _post(self, call: Call) -> Reply:
         admin = await self.admit(call)
-        if not accepts_json(request_headers(call.request, "Accept")):
-            raise Problem("not-acceptable", "Accept must include application/json")
-        jid = read_credentials_request(call.fields())
+        require_json(call)
+        jid = read_jid(call.fields())
         self.check_policy(call, admin, jid)
-        minted = await self._warmer.mint(jid)
+        minted = await self._warmer.mint(jid, call.started)
         return credentials_reply(
             self._warmer.served(jid), minted, self._lifetime, lambda: self._warmer.revoke_later(minted)
         )
+
+
+class EndEndpoint(AuditedEndpoint):
+    """``/end``: ends one session, or all sessions of a user."""
+
+    def __init__(self, access: Access, ender: SessionEnder, observe: Observe) -> None:
+        super().__init__({b"POST": self._post}, access, observe)
+        self._ender = ender
+
+    async def _post(self, call: Call) -> Reply:
+        admin = await self.admit(call)
+        require_json(call)
+        jid = read_jid(call.fields())
+        self.check_policy(call, admin, jid)
+        return json_reply(200, {"ended": await self._ender.end(jid)})
+
+
+def require_json(call: Call) -> None:
+    """Reject a call that does not accept a JSON reply.
+
+    :raises Problem: 406.
+    """
+    if not accepts_json(request_headers(call.request, "Accept")):
+        raise Problem("not-acceptable", "Accept must include application/json")
 
 
 class HealthEndpoint(Endpoint):
