@@ -37,7 +37,7 @@ django.setup()
 from django.contrib.auth import get_user_model, login, logout  # noqa: E402 - needs the settings
 
 
-class Chat(models.Model):
+class Chat(models.Model):  # type: ignore[misc] # Django has no types
     """The chat account of a user: a JID belongs to one user."""
 
     user = models.OneToOneField(get_user_model(), models.CASCADE)
@@ -75,7 +75,7 @@ class ChatErrors:
 
 def jid_of(request: HttpRequest) -> str | None:
     """Return the JID of the logged-in user. It comes from the login, never from the browser."""
-    return request.user.chat.jid if request.user.is_authenticated else None  # type: ignore[union-attr]
+    return request.user.chat.jid if request.user.is_authenticated else None
 
 
 @require_POST

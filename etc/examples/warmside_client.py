@@ -80,7 +80,7 @@ def end(jid: str) -> None:
     _call("POST", "/end", {"jid": jid})
 
 
-def _call(method: str, path: str, fields: dict[str, object] | None = None) -> Any:
+def _call(method: str, path: str, fields: Any = None) -> Any:
     headers = {"Accept": "application/json"}
     try:
         reply = requests.request(method, WARMSIDE + path, json=fields, auth=LOGIN, headers=headers, timeout=15)
