@@ -1,80 +1,150 @@
-"""Django: `chat_session` gets the chat session; the rest stands for your own project.
+"""Django with a chat: sign-up, log-in, session, log-out. Copy the views, `Chat` and warmside_client.py.
 
 pip install django requests
 WARMSIDE_PASSWORD=... SECRET_KEY=... python django_app.py runserver --noreload
 """
 
 import os
-import re
 import sys
+from collections.abc import Callable
 
-import requests
+import django
 from django.conf import settings
-from django.core.management import execute_from_command_line
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect
+from django.core.management import call_command, execute_from_command_line
+from django.db import IntegrityError, models, transaction
+from django.http import HttpRequest, JsonResponse
 from django.urls import path
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
-
-WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
-LOGIN = ("webapp", os.environ["WARMSIDE_PASSWORD"])
-CHAT_HOST = os.environ.get("CHAT_HOST", "example.org")
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_GET, require_POST
+from warmside_client import ChatRefused, ChatUnavailable, LoggedOut, announce, chat_jid, credential, end, warm
 
 settings.configure(
     SECRET_KEY=os.environ["SECRET_KEY"],
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
     ROOT_URLCONF=__name__,
-    MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
-    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions", __name__],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        f"{__name__}.ChatErrors",
+    ],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("DATABASE", "site.sqlite3")}},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
 )
+django.setup()
+
+from django.contrib.auth import get_user_model, login, logout  # noqa: E402 - needs the settings
 
 
-def chat_session(request: HttpRequest) -> JsonResponse:
-    """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
-    user = request.session.get("user")  # in your project: request.user, if it is_authenticated
-    if user is None:
-        return answer({"error": "log in first"}, 403)
+class Chat(models.Model):  # type: ignore[misc] # Django has no types
+    """The chat account of a user: a JID belongs to one user."""
+
+    user = models.OneToOneField(get_user_model(), models.CASCADE)
+    jid = models.CharField(max_length=2047, unique=True)
+
+    class Meta:
+        app_label = __name__
+
+
+class ChatErrors:
+    """Middleware that responds to errors of the chat. The reasons are for your log."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], JsonResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> JsonResponse:
+        """Keep sessions and passwords out of caches."""
+        response = self.get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> JsonResponse | None:
+        """Let the page try again, or not."""
+        if isinstance(error, LoggedOut):
+            return JsonResponse({"error": "log in first"}, status=401)
+        if isinstance(error, ChatUnavailable):
+            print(f"chat: {error}", file=sys.stderr)
+            message = {"error": "the chat is not available; try again later"}
+            return JsonResponse(message, status=503, headers={"Retry-After": error.retry_after})
+        if isinstance(error, ChatRefused):
+            print(f"chat: {error}", file=sys.stderr)
+            return JsonResponse({"error": "there is no chat for this account"}, status=403)
+        return None
+
+
+def jid_of(request: HttpRequest) -> str | None:
+    """Return the JID of the logged-in user. It comes from the login, never from the browser."""
+    return request.user.chat.jid if request.user.is_authenticated else None
+
+
+@require_POST
+def sign_up(request: HttpRequest) -> JsonResponse:
+    """Create an account: the user exists for ejabberd from now on."""
     try:
-        reply = requests.post(
-            f"{WARMSIDE}/warm",
-            json={"jid": f"{user}@{CHAT_HOST}"},  # a bare JID: each tab gets its own session
-            auth=LOGIN,
-            headers={"Accept": "application/json"},
-            timeout=15,
-        )
-    except requests.RequestException:
-        return answer({"error": "the chat is not available; try again later"}, 502)
-    if reply.status_code != 200:
-        print(f"warmside: status {reply.status_code}: {reply.text[:500]}", file=sys.stderr)
-        return answer({"error": "the chat is not available; try again later"}, 502)
-    return answer(reply.json(), 200)
+        jid = announce(chat_jid(request.POST["user"]))
+        with transaction.atomic():
+            user = get_user_model().objects.create_user(request.POST["user"])  # your form sets a password
+            Chat.objects.create(user=user, jid=jid)
+    except ValueError as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    except IntegrityError:
+        return JsonResponse({"error": "this name is taken"}, status=409)
+    login(request, user)
+    return JsonResponse({"jid": jid})
 
 
-def answer(members: dict[str, object], status: int) -> JsonResponse:
-    """Return JSON that no cache may store."""
-    return JsonResponse(members, status=status, headers={"Cache-Control": "no-store"})
-
-
-@csrf_exempt
 @require_POST
-def log_in(request: HttpRequest) -> HttpResponse:
-    """Replace this with your own login: it checks no password. A name with @ or / would change the JID."""
-    if not re.fullmatch("[a-z0-9.-]{1,40}", request.POST["user"]):
-        return answer({"error": "no such user"}, 403)
-    request.session["user"] = request.POST["user"]
-    return redirect("/")
+def log_in(request: HttpRequest) -> JsonResponse:
+    """Replace this with your own login: it checks no password."""
+    user = get_user_model().objects.filter(username=request.POST["user"]).first()
+    if user is None:
+        return JsonResponse({"error": "no such user"}, status=403)
+    login(request, user)
+    return JsonResponse({"jid": user.chat.jid})
 
 
-@csrf_exempt
+@require_GET
+@ensure_csrf_cookie
+def chat_user(request: HttpRequest) -> JsonResponse:
+    """Return the user's JID, and set the cookie whose value the page sends back as X-CSRFToken."""
+    jid = jid_of(request)
+    return JsonResponse({"jid": jid} if jid else {"error": "log in first"}, status=200 if jid else 401)
+
+
 @require_POST
-def log_out(request: HttpRequest) -> HttpResponse:
-    """Log out. The page ends its chat session before it calls this; see session.js."""
-    request.session.flush()
-    return redirect("/")
+def chat_session(request: HttpRequest) -> JsonResponse:
+    """Return JID, SID and RID for a page that attaches."""
+    jid = jid_of(request)
+    return JsonResponse(warm(jid)) if jid else JsonResponse({"error": "log in first"}, status=401)
 
 
-urlpatterns = [path("chat-session", chat_session), path("login", log_in), path("logout", log_out)]
+@require_GET
+def chat_credentials(request: HttpRequest) -> JsonResponse:
+    """Return JID and one-time password for a client that logs in itself. Converse.js fetches them with GET."""
+    jid = jid_of(request)
+    return JsonResponse(credential(jid)) if jid else JsonResponse({"error": "log in first"}, status=401)
+
+
+@require_POST
+def log_out(request: HttpRequest) -> JsonResponse:
+    """Log out: the cookie first, then every chat session of the user."""
+    jid = jid_of(request)
+    logout(request)
+    if jid:
+        end(jid)
+    return JsonResponse({})
+
+
+urlpatterns = [
+    path("signup", sign_up),
+    path("login", log_in),
+    path("logout", log_out),
+    path("chat-user", chat_user),
+    path("chat-session", chat_session),
+    path("chat-credentials", chat_credentials),
+]
 
 if __name__ == "__main__":
+    call_command("migrate", run_syncdb=True, verbosity=0)
     execute_from_command_line(sys.argv)

@@ -1,66 +1,99 @@
-"""Flask: `chat_session` gets the chat session; the login stands for your own.
+"""Flask with a chat: sign-up, log-in, session, log-out. The accounts stand for your own.
 
 pip install flask requests
 WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
 """
 
 import os
-import re
 
-import requests
-from flask import Flask, Response, jsonify, redirect, request, session
-from werkzeug.wrappers import Response as AnyResponse
-
-WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
-LOGIN = ("webapp", os.environ["WARMSIDE_PASSWORD"])
-CHAT_HOST = os.environ.get("CHAT_HOST", "example.org")
+from flask import Flask, jsonify, request, session
+from flask.typing import ResponseReturnValue
+from warmside_client import ChatRefused, ChatUnavailable, LoggedOut, announce, chat_jid, credential, end, warm
 
 app = Flask(__name__, static_folder=os.environ.get("STATIC", "static"), static_url_path="/static")
 app.secret_key = os.environ["SECRET_KEY"]
-app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
+app.config["SESSION_COOKIE_SAMESITE"] = "Lax"  # other sites' pages can't send the cookie with a POST
+
+jids: dict[str, str] = {}
+"""Bare JID of each account: a unique column in your database."""
 
 
-def answer(members: dict[str, object], status: int) -> Response:
-    """Return JSON that no cache may store."""
-    reply = jsonify(members)
-    reply.status_code = status
-    reply.headers["Cache-Control"] = "no-store"
-    return reply
+@app.after_request
+def never_stored(response):  # type: ignore[no-untyped-def]
+    """Keep sessions and passwords out of caches."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
-@app.route("/chat-session", methods=["GET", "POST"])
-def chat_session() -> Response:
-    """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
-    user = session.get("user")
-    if user is None:
-        return answer({"error": "log in first"}, 403)
+@app.post("/signup")
+def sign_up() -> ResponseReturnValue:
+    """Create an account: the user exists for ejabberd from now on."""
+    name = request.form["user"]
     try:
-        reply = requests.post(
-            f"{WARMSIDE}/warm",
-            json={"jid": f"{user}@{CHAT_HOST}"},  # a bare JID: each tab gets its own session
-            auth=LOGIN,
-            headers={"Accept": "application/json"},
-            timeout=15,
-        )
-    except requests.RequestException:
-        return answer({"error": "the chat is not available; try again later"}, 502)
-    if reply.status_code != 200:
-        app.logger.error("warmside: status %s: %s", reply.status_code, reply.text[:500])
-        return answer({"error": "the chat is not available; try again later"}, 502)
-    return answer(reply.json(), 200)
+        jid = announce(chat_jid(name))
+    except ValueError as error:
+        return jsonify(error=str(error)), 400
+    if name in jids or jid in jids.values():
+        return jsonify(error="this name is taken"), 409
+    jids[name] = jid
+    session["user"] = name
+    return jsonify(jid=jid)
 
 
 @app.post("/login")
-def log_in() -> AnyResponse:
-    """Replace this with your own login: it checks no password. A name with @ or / would change the JID."""
-    if not re.fullmatch("[a-z0-9.-]{1,40}", request.form["user"]):
-        return answer({"error": "no such user"}, 403)
+def log_in() -> ResponseReturnValue:
+    """Replace this with your own login: it checks no password."""
+    if request.form["user"] not in jids:
+        return jsonify(error="no such user"), 403
     session["user"] = request.form["user"]
-    return redirect("/static/page.html", 303)
+    return jsonify(jid=jids[session["user"]])
+
+
+@app.get("/chat-user")
+def chat_user() -> ResponseReturnValue:
+    """Return the JID of the logged-in user. It comes from the login, never from the browser."""
+    jid = jids.get(session.get("user", ""))
+    return jsonify(jid=jid) if jid else (jsonify(error="log in first"), 401)
+
+
+@app.post("/chat-session")
+def chat_session() -> ResponseReturnValue:
+    """Return JID, SID and RID for a page that attaches."""
+    jid = jids.get(session.get("user", ""))
+    return jsonify(warm(jid)) if jid else (jsonify(error="log in first"), 401)
+
+
+@app.get("/chat-credentials")
+def chat_credentials() -> ResponseReturnValue:
+    """Return JID and one-time password for a client that logs in itself. Converse.js fetches them with GET."""
+    jid = jids.get(session.get("user", ""))
+    return jsonify(credential(jid)) if jid else (jsonify(error="log in first"), 401)
 
 
 @app.post("/logout")
-def log_out() -> AnyResponse:
-    """Log out. The page ends its chat session before it calls this; see session.js."""
-    session.clear()
-    return redirect("/static/page.html", 303)
+def log_out() -> ResponseReturnValue:
+    """Log out: the cookie first, then every chat session of the user."""
+    jid = jids.get(session.pop("user", ""))
+    if jid:
+        end(jid)
+    return jsonify({})
+
+
+@app.errorhandler(ChatUnavailable)
+def unavailable(error: ChatUnavailable) -> ResponseReturnValue:
+    """Let the page try again. The reason is for your log."""
+    app.logger.error("chat: %s", error)
+    return jsonify(error="the chat is not available; try again later"), 503, {"Retry-After": str(error.retry_after)}
+
+
+@app.errorhandler(ChatRefused)
+def refused(error: ChatRefused) -> ResponseReturnValue:
+    """Tell the page not to try again. The reason is for your log."""
+    app.logger.error("chat: %s", error)
+    return jsonify(error="there is no chat for this account"), 403
+
+
+@app.errorhandler(LoggedOut)
+def logged_out(error: LoggedOut) -> ResponseReturnValue:
+    """Respond as to a user who is not logged in."""
+    return jsonify(error="log in first"), 401

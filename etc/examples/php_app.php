@@ -1,55 +1,98 @@
 <?php
-// PHP: chat_session() gets the chat session; the login stands for your own.
+// PHP with a chat: sign-up, log-in, session, log-out. The accounts stand for your own.
 //
 //     WARMSIDE_PASSWORD=... php -S 127.0.0.1:8000 php_app.php
 
 declare(strict_types=1);
 
-// Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser.
-function chat_session(?string $user): array
+require __DIR__ . '/warmside_client.php';
+
+// Read or change the accounts, each with its bare JID: in your database, a unique column.
+function accounts(?callable $change = null): array
 {
-    if ($user === null) {
-        return [403, ['error' => 'log in first']];
+    $file = fopen(getenv('ACCOUNTS') ?: sys_get_temp_dir() . '/chat-accounts.json', 'c+');
+    flock($file, LOCK_EX);
+    $jids = json_decode(stream_get_contents($file) ?: '{}', true);
+    if ($change !== null) {
+        $jids = $change($jids);
+        rewind($file);
+        ftruncate($file, 0);
+        fwrite($file, json_encode((object) $jids));
     }
-    $login = base64_encode('webapp:' . getenv('WARMSIDE_PASSWORD'));
-    $context = stream_context_create(['http' => [
-        'method' => 'POST',
-        'header' => "Authorization: Basic $login\r\nAccept: application/json\r\nContent-Type: application/json",
-        // a bare JID: each tab gets its own session
-        'content' => json_encode(['jid' => $user . '@' . (getenv('CHAT_HOST') ?: 'example.org')]),
-        'timeout' => 15,
-        'ignore_errors' => true,
-    ]]);
-    $reply = @file_get_contents((getenv('WARMSIDE') ?: 'http://127.0.0.1:5281') . '/warm', false, $context);
-    if ($reply === false || !preg_match('~^HTTP/\S+ 200 ~', $http_response_header[0] ?? '')) {
-        error_log('warmside: ' . ($http_response_header[0] ?? 'request failed') . ' ' . substr((string) $reply, 0, 500));
-        return [502, ['error' => 'the chat is not available; try again later']];
+    fclose($file);
+    return $jids;
+}
+
+// Return the JID of the logged-in user. It comes from the login, never from the browser.
+function jid_of_user(): string
+{
+    return accounts()[$_SESSION['user'] ?? ''] ?? throw new LoggedOut();
+}
+
+// Create an account: the user exists for ejabberd from now on.
+function sign_up(string $name): array
+{
+    $jid = announce(chat_jid($name));
+    $taken = false;
+    accounts(function (array $jids) use ($name, $jid, &$taken): array {
+        $taken = isset($jids[$name]) || in_array($jid, $jids, true);
+        return $taken ? $jids : $jids + [$name => $jid];
+    });
+    if ($taken) {
+        return [409, ['error' => 'this name is taken']];
     }
-    return [200, json_decode($reply, true)];
+    return log_in($name);
+}
+
+// Replace this with your own login: it checks no password.
+function log_in(string $name): array
+{
+    $jid = accounts()[$name] ?? null;
+    if ($jid === null) {
+        return [403, ['error' => 'no such user']];
+    }
+    session_regenerate_id(true);
+    $_SESSION['user'] = $name;
+    return [200, ['jid' => $jid]];
+}
+
+// Log out: the cookie first, then every chat session of the user.
+function log_out(): array
+{
+    $jid = accounts()[$_SESSION['user'] ?? ''] ?? null;
+    session_destroy();
+    if ($jid !== null) {
+        end_chat($jid);
+    }
+    return [200, []];
 }
 
 session_start(['cookie_httponly' => true, 'cookie_samesite' => 'Lax', 'use_strict_mode' => true]);
 header('Cache-Control: no-store');
 header('Content-Type: application/json');
-$path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
-
-if ($path === '/chat-session') {
-    [$status, $members] = chat_session($_SESSION['user'] ?? null);
-} elseif ($path === '/login' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // Replace this with your own login: it checks no password. A name with @ or / would change the JID.
-    if (is_string($_POST['user'] ?? null) && preg_match('~^[a-z0-9.-]{1,40}$~D', $_POST['user'])) {
-        session_regenerate_id(true);
-        $_SESSION['user'] = $_POST['user'];
-        [$status, $members] = [200, []];
-    } else {
-        [$status, $members] = [403, ['error' => 'no such user']];
-    }
-} elseif ($path === '/logout' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // The page ends its chat session before it calls this; see session.js.
-    session_destroy();
-    [$status, $members] = [200, []];
-} else {
-    [$status, $members] = [404, ['error' => 'not found']];
+$name = is_string($_POST['user'] ?? null) ? $_POST['user'] : '';
+try {
+    [$status, $members] = match ($_SERVER['REQUEST_METHOD'] . ' ' . parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH)) {
+        'POST /signup' => sign_up($name),
+        'POST /login' => log_in($name),
+        'POST /logout' => log_out(),
+        'GET /chat-user' => [200, ['jid' => jid_of_user()]],
+        'POST /chat-session' => [200, warm(jid_of_user())],
+        // Converse.js fetches it with GET.
+        'GET /chat-credentials' => [200, credential(jid_of_user())],
+        default => [404, ['error' => 'not found']],
+    };
+} catch (LoggedOut) {
+    [$status, $members] = [401, ['error' => 'log in first']];
+} catch (InvalidArgumentException $error) {
+    [$status, $members] = [400, ['error' => $error->getMessage()]];
+} catch (ChatUnavailable $error) {
+    error_log('chat: ' . $error->getMessage());
+    header("Retry-After: $error->retryAfter");
+    [$status, $members] = [503, ['error' => 'the chat is not available; try again later']];
+} catch (ChatRefused $error) {
+    error_log('chat: ' . $error->getMessage());
+    [$status, $members] = [403, ['error' => 'there is no chat for this account']];
 }
 http_response_code($status);
 echo json_encode((object) $members);

@@ -16,6 +16,7 @@ from tests.real.boshclient import BoshClient
 from tests.real.parts import PASSWORD, ROOT, Reply, Server, until
 
 EXAMPLES = ROOT / "etc/examples"
+NAMES = ("flask_app.py", "django_app.py", "php_app.php", "node_app.mjs")
 
 
 def command(name: str, port: int) -> list[str]:
@@ -32,28 +33,32 @@ def command(name: str, port: int) -> list[str]:
 
 
 class Application:
-    """A running example."""
+    """A running example. Each has users of its own: their names begin with the example's."""
 
-    def __init__(self, name: str, warmside: int, password: str = PASSWORD) -> None:
+    def __init__(self, name: str, folder: Path, warmside: int, password: str = PASSWORD) -> None:
+        self.name = name.partition("_")[0]
         self.port = free_port()
         environ = os.environ | {
             "WARMSIDE": f"http://127.0.0.1:{warmside}",
             "WARMSIDE_PASSWORD": password,
             "SECRET_KEY": "for a test",
             "PORT": str(self.port),
+            "DATABASE": str(folder / f"{name}.sqlite3"),
+            "ACCOUNTS": str(folder / f"{name}.json"),
+            "PYTHONPATH": str(EXAMPLES),
         }
-        self.process = subprocess.Popen(
-            command(name, self.port), env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command(name, self.port), env=environ, stdout=log, stderr=log)
         until(lambda: answers(self.port))
-        self.cookies = ""
-        self.stores_sessions = name in ("php_app.php", "node_app.mjs")
-        """True if the example stores sessions; the others put them into a signed cookie."""
+        self.cookies: dict[str, str] = {}
 
-    def request(self, method: str, path: str, form: dict[str, str] | None = None) -> Reply:
-        """Send one request with the cookies of earlier replies."""
+    def request(self, method: str, path: str, form: dict[str, str] | None = None, *, token: bool = True) -> Reply:
+        """Send one request with the cookies of earlier replies, and Django's token as its pages send it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Cookie": self.cookies} if self.cookies else {}
+        headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        if token and "csrftoken" in self.cookies:
+            headers["X-CSRFToken"] = self.cookies["csrftoken"]
         if form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         connection.request(method, path, urllib.parse.urlencode(form) if form is not None else None, headers)
@@ -61,13 +66,23 @@ class Application:
         reply = Reply(response.status, response.headers, response.read())
         for value in reply.headers.get_all("Set-Cookie") or ():
             assert "samesite=lax" in value.lower() or "max-age=0" in value.lower()
-            self.cookies = value.partition(";")[0]
+            name, _, content = value.partition(";")[0].strip().partition("=")
+            self.cookies[name] = content
         connection.close()
+        assert reply.headers["Cache-Control"] == "no-store"
         return reply
 
-    def log_in(self, user: str) -> None:
-        """Log in to the example."""
-        assert self.request("POST", "/login", {"user": user}).status in (200, 302, 303)
+    def sign_up(self, name: str) -> Reply:
+        """Sign up in a new browser; the first request gets Django's token."""
+        self.cookies.clear()
+        assert self.request("GET", "/chat-user").status == 401
+        return self.request("POST", "/signup", {"user": name})
+
+    def user(self, name: str) -> str:
+        """Sign up a user; return the JID."""
+        reply = self.sign_up(f"{self.name} {name}")
+        assert reply.status == 200, reply.body
+        return str(reply.json()["jid"])
 
     def close(self) -> None:
         """Stop the example."""
@@ -75,71 +90,110 @@ class Application:
         self.process.wait(10)
 
 
-NAMES = ("flask_app.py", "django_app.py", "php_app.php", "node_app.mjs")
-
-
 @pytest.fixture(scope="module", params=NAMES)
-def application(request: pytest.FixtureRequest, server: Server) -> Iterator[Application]:
+def application(
+    request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Application]:
     """Run each example."""
-    running = Application(request.param, server.port)
+    running = Application(request.param, tmp_path_factory.mktemp("application"), server.port)
     yield running
     running.close()
 
 
-def test_every_example_but_ruby_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {*NAMES, "rails_controller.rb", "page.html", "session.js"}
+def local_of(jid: str) -> str:
+    """Return the local part of a JID."""
+    return jid.partition("@")[0]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_each_tab_gets_its_own_session(application: Application, server: Server, method: str) -> None:
-    application.log_in("rosencrantz")
-    tabs = [application.request(method, "/chat-session") for _ in range(2)]
-    for reply in tabs:
-        assert reply.status == 200 and reply.headers["Cache-Control"] == "no-store"
-        assert reply.headers["Content-Type"].startswith("application/json")
+def test_each_tab_gets_its_own_session(application: Application, server: Server) -> None:
+    jid = application.user("Rosencrantz")
+    assert jid == f"{application.name}\\20rosencrantz@example.org"
+    assert application.request("GET", "/chat-user").json() == {"jid": jid}
+    tabs = [application.request("POST", "/chat-session") for _ in range(2)]
     sessions = [reply.json() for reply in tabs]
-    assert sorted(server.sessions("rosencrantz")) == sorted(session["jid"] for session in sessions)
+    assert sorted(server.sessions(local_of(jid))) == sorted(session["jid"] for session in sessions)
     for session in sessions:
         client = BoshClient(server.bosh).attach(session)
         assert client.ping()
         client.terminate()
 
 
+def test_a_credential_logs_a_client_in_once(application: Application, server: Server) -> None:
+    jid = application.user("Osric")
+    credential = application.request("GET", "/chat-credentials").json()
+    assert credential["jid"] == jid
+    client = BoshClient(server.bosh)
+    assert client.log_in(local_of(jid), credential["password"]).startswith(jid)
+    client.terminate()
+
+
+def test_a_user_gets_what_was_sent_before_the_first_login(application: Application, server: Server) -> None:
+    newcomer = application.user("Reynaldo")
+    application.user("Polonius")
+    sender = BoshClient(server.bosh).attach(application.request("POST", "/chat-session").json())
+    sender.message(newcomer, "welcome")
+    sender.ping()
+    sender.terminate()
+    application.request("POST", "/login", {"user": f"{application.name} Reynaldo"})
+    client = BoshClient(server.bosh).attach(application.request("POST", "/chat-session").json())
+    client.presence()
+    assert client.await_message() == "welcome"
+    client.terminate()
+
+
 def test_request_fields_do_not_change_the_user(application: Application, server: Server) -> None:
-    application.log_in("guildenstern")
+    jid = application.user("Guildenstern")
     other = {"jid": "hamlet@example.org", "user": "hamlet"}
-    query = urllib.parse.urlencode(other)
-    replies = [
-        application.request("GET", f"/chat-session?{query}"),
-        application.request("POST", f"/chat-session?{query}", other),
-    ]
-    for reply in replies:
-        assert reply.json()["jid"].startswith("guildenstern@example.org/")
-        BoshClient(server.bosh).attach(reply.json()).terminate()
+    reply = application.request("POST", f"/chat-session?{urllib.parse.urlencode(other)}", other)
+    assert reply.json()["jid"].startswith(f"{jid}/")
+    BoshClient(server.bosh).attach(reply.json()).terminate()
     assert server.sessions("hamlet") == []
 
 
-def test_a_session_requires_a_login(application: Application) -> None:
-    application.cookies = ""
-    assert application.request("GET", "/chat-session?user=hamlet").status == 403
-    application.log_in("osric")
-    before = application.cookies
-    application.request("POST", "/logout", {})
-    for cookies in [application.cookies] + ([before] if application.stores_sessions else []):
-        application.cookies = cookies
-        reply = application.request("GET", "/chat-session")
-        assert reply.status == 403 and reply.headers["Cache-Control"] == "no-store"
-        assert set(reply.json()) == {"error"}
+def test_a_name_that_is_another_users_account_is_refused(application: Application) -> None:
+    application.user("Straße")
+    assert application.sign_up(f"{application.name} Strasse").status == 409
+    assert application.sign_up(f"{application.name} STRASSE").status == 409
+    assert application.sign_up(f"{application.name} Straße").status == 409
+    assert application.sign_up("  ").status == 400
+
+
+def test_the_log_out_ends_every_session(application: Application, server: Server) -> None:
+    jid = application.user("Ophelia")
+    for _ in range(2):
+        assert application.request("POST", "/chat-session").status == 200
+    assert len(server.sessions(local_of(jid))) == 2
+    assert application.request("POST", "/logout").status == 200
+    assert server.sessions(local_of(jid)) == []
+    for method, path in (("GET", "/chat-user"), ("POST", "/chat-session"), ("GET", "/chat-credentials")):
+        reply = application.request(method, path)
+        assert (reply.status, set(reply.json())) == (401, {"error"})
+
+
+def test_a_page_of_another_site_can_not_post_to_django(server: Server, tmp_path: Path) -> None:
+    application = Application("django_app.py", tmp_path, server.port)
+    try:
+        application.user("Horatio")
+        assert application.request("POST", "/chat-session", token=False).status == 403
+    finally:
+        application.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_error_tells_the_browser_no_detail(name: str, server: Server) -> None:
-    for port, password in ((free_port(), PASSWORD), (server.port, "wrong")):
-        application = Application(name, port, password)
+def test_an_error_gives_the_browser_no_detail(name: str, server: Server, tmp_path: Path) -> None:
+    for port, password, status in ((free_port(), PASSWORD, 503), (server.port, "wrong", 403)):
+        application = Application(name, tmp_path, port, password)
         try:
-            application.log_in("yorick")
-            reply = application.request("POST", "/chat-session", {})
-            assert reply.status == 502 and reply.headers["Cache-Control"] == "no-store"
-            assert json.loads(reply.body) == {"error": "the chat is not available; try again later"}
+            reply = application.sign_up("Yorick")
+            assert (reply.status, list(json.loads(reply.body))) == (status, ["error"])
+            assert "warmside" not in reply.body.decode()
+            assert (status == 503) == ("Retry-After" in reply.headers)
+            assert b"chat: /users: " in application.log.read_bytes()
         finally:
             application.close()
+
+
+def test_every_example_is_tested() -> None:
+    clients = {f"warmside_client.{suffix}" for suffix in ("py", "php", "mjs")}
+    pages = {"page.html", "session.js"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == {*NAMES, *clients, *pages}
