@@ -11,7 +11,7 @@ from collections.abc import Callable
 import django
 from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import ensure_csrf_cookie
@@ -146,5 +146,8 @@ urlpatterns = [
 ]
 
 if __name__ == "__main__":
-    call_command("migrate", run_syncdb=True, verbosity=0)
+    call_command("migrate", verbosity=0)
+    if Chat._meta.db_table not in connection.introspection.table_names():  # your project has a migration instead
+        with connection.schema_editor() as editor:
+            editor.create_model(Chat)
     execute_from_command_line(sys.argv)

@@ -129,12 +129,8 @@ def test_a_credential_logs_a_client_in_once(application: Application, server: Se
 
 def test_a_user_gets_what_was_sent_before_the_first_login(application: Application, server: Server) -> None:
     newcomer = application.user("Reynaldo")
-    application.user("Polonius")
-    sender = BoshClient(server.bosh).attach(application.request("POST", "/chat-session").json())
-    sender.message(newcomer, "welcome")
-    sender.ping()
-    sender.terminate()
-    application.request("POST", "/login", {"user": f"{application.name} Reynaldo"})
+    message = {"type": "chat", "from": "polonius@example.org", "to": newcomer, "subject": "", "body": "welcome"}
+    server.command("send_message", **message)
     client = BoshClient(server.bosh).attach(application.request("POST", "/chat-session").json())
     client.presence()
     assert client.await_message() == "welcome"
