@@ -44,14 +44,26 @@ class BoshClient:
     def __del__(self) -> None:
         self.close()
 
-    def log_in(self, user: str, password: str) -> str:
-        """Log in with create, auth, restart, bind, session, one after the other. Return the full JID."""
+    def mechanisms(self) -> list[str]:
+        """Create a session and return the SASL mechanisms that the server offers."""
+        self._create()
+        features = self.await_element(lambda each: each.find(f"{SASL}mechanisms") is not None)
+        return sorted(each.text or "" for each in features.iter(f"{SASL}mechanism"))
+
+    def _create(self) -> None:
         self.sid = ""
         self.rid = random.randrange(1, 2**40)
         attributes = {"to": self.host, "wait": "1", "hold": "1", "ver": "1.6", "xmpp:version": "1.0"}
         created = self.post(attributes)
         self.sid = created.get("sid", "")
-        auth = element("auth", NS_SASL, mechanism="PLAIN")
+
+    def log_in(self, user: str, password: str, mechanism: str = "PLAIN") -> str:
+        """Log in with create, auth, restart, bind, session, one after the other. Return the full JID.
+
+        :param mechanism: PLAIN, or X-OAUTH2, whose message has the same form.
+        """
+        self._create()
+        auth = element("auth", NS_SASL, mechanism=mechanism)
         auth.text = b64encode(f"\0{user}\0{password}".encode()).decode()
         self.arrived.clear()
         self.send(auth)
