@@ -15,9 +15,8 @@ from tests.real.endports import JULIET, Ports, start
 from tests.real.parts import basic, until
 from tests.real.streams import TcpClient
 
-
 OWN_TIME = 20
-"""Seconds in which a session of warmside's own has to go: less than ejabberd's inactivity, with which it goes anyway."""
+"""Seconds in which a session of warmside's own has to end: less than ejabberd's inactivity, which ends it anyway."""
 
 
 @pytest.fixture(scope="module")
