@@ -81,10 +81,7 @@ def start(folder: Path) -> Ports:
         folder,
         (HOSTS, hosts),
         ("acl:\n", SETTINGS),
-        (
-            "  mod_disco: {}\n",
-            "  mod_disco: {}\n  mod_stream_mgmt: {}\n  mod_pubsub:\n    plugins: [flat, pep]\n  mod_caps: {}\n",
-        ),
+        ("  mod_disco: {}\n", MODULES),
         listeners=listeners,
     ).start()
     return Ports(server, tcp, web)

@@ -188,7 +188,7 @@ class Warmer:
         kind = Kind.ONE_TIME if isinstance(password, OneTimePassword) else Kind.USER
         spec = LoginSpec(request.jid, password, kind, parameters, request.address)
         async with self.logins.logged_in(spec, task) as (login, runner):
-            # Before the user is remembered, who may have been removed, and again after the session is prepared.
+            # Checked before a removed user would become known again, and once more after the preparation.
             await self._require_not_ended(began, request.jid)
             self._remember(request.jid.userhost())
             since = self._runtime.reactor.seconds()
