@@ -3,6 +3,7 @@
 import socket
 import time
 from base64 import b64encode
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement, XMLPullParser, fromstring, tostring
 
 from websocket import WebSocket, WebSocketConnectionClosedException, create_connection
@@ -110,7 +111,7 @@ class TcpClient(Client):
         self.arrived: list[Element] = []
 
     def open_stream(self) -> None:
-        self.parser = XMLPullParser(["start", "end"])
+        self.parser: XMLPullParser[Any] = XMLPullParser(["start", "end"])
         self.depth = 0
         self.write(HEADER.format(self.host))
 
@@ -123,8 +124,8 @@ class TcpClient(Client):
             if not data:
                 raise StreamClosed
             self.parser.feed(data)
-            for event, each in self.parser.read_events():
-                assert isinstance(each, Element)
+            events: Any = self.parser.read_events()
+            for event, each in events:
                 self.depth += 1 if event == "start" else -1
                 if event == "end" and self.depth == 1:
                     self.arrived.append(each)
