@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.words.protocols.jabber.jid import InvalidFormat, prep
 
-from warmside.jids import JID, InvalidJID, Pattern, ascii_host, prepare, prepare_host, unicode_host
+from warmside.jids import JID, InvalidJID, Pattern, ascii_host, prepare, prepare_host, prepare_uncached, unicode_host
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,37 @@ def test_the_shortcut_for_ascii_gives_the_prepared_jid(text: str) -> None:
     without = jid.host.replace("_", "0")  # nameprep forbids _
     assert (jid.user, without, jid.resource) == prep(jid.user, without, jid.resource)
     assert isinstance(jid, JID) and jid == prepare(jid.full())
+
+
+LOCALS = st.from_regex(r"[A-Za-z0-9._~+=-]{1,20}", fullmatch=True) | st.text(min_size=1, max_size=20)
+
+
+@given(LOCALS, st.text(max_size=20))
+def test_local_part_and_resource_are_what_stringprep_makes_of_them(local: str, resource: str) -> None:
+    local = local.translate({ord("@"): "a", ord("/"): "b"})
+    text = f"{local}@Example.org/{resource}" if resource else f"{local}@Example.org"
+    try:
+        expected = prep(local, "example.org", resource or None)
+    except InvalidFormat:
+        expected = None, "", None
+    if resource and not expected[2]:
+        expected = None, "", None
+    for function in (prepare, prepare_uncached):
+        try:
+            jid = function(text)
+        except InvalidJID:
+            assert not expected[0]
+        else:
+            assert (jid.user, jid.host, jid.resource) == expected
+
+
+def test_a_long_list_does_not_displace_prepared_jids() -> None:
+    prepare("juliet@example.org")
+    hits = prepare.cache_info().hits
+    for number in range(5000):
+        prepare_uncached(f"user{number}@example.org")
+    prepare("juliet@example.org")
+    assert prepare.cache_info().hits == hits + 1
 
 
 @given(

@@ -10,9 +10,16 @@ which nameprep forbids, because ejabberd serves such hosts.
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from twisted.words.protocols.jabber.jid import JID, InvalidFormat, prep
-from twisted.words.protocols.jabber.xmpp_stringprep import nodeprep, resourceprep
+from twisted.words.protocols.jabber.xmpp_stringprep import (
+    LookupTableFromFunction,
+    MappingTableFromFunction,
+    Profile,
+    nodeprep,
+    resourceprep,
+)
 
 __all__ = [
     "JID",
@@ -56,6 +63,21 @@ class InvalidJID(ValueError):
     """A text is not the JID of a user. The message names the reason and contains no part of the text."""
 
 
+def _cached(profile: Any) -> Any:
+    """Return a stringprep profile with the same tables, and with the results for the last characters in a cache."""
+
+    @lru_cache(maxsize=4096)
+    def is_prohibited(character: str) -> bool:
+        return any(table.lookup(character) for table in profile.prohibiteds)
+
+    mapping = MappingTableFromFunction(lru_cache(maxsize=4096)(profile.map))
+    return Profile([mapping], prohibiteds=[LookupTableFromFunction(is_prohibited)])
+
+
+_NODEPREP = _cached(nodeprep)
+_RESOURCEPREP = _cached(resourceprep)
+
+
 @lru_cache(maxsize=4096)
 def prepare(text: str) -> JID:
     """Prepare a bare or full JID with a local part.
@@ -86,9 +108,9 @@ def prepare_uncached(text: str) -> JID:
         return PreparedJID(local.lower(), host, resource or None)
     part = "local part"
     try:
-        user = nodeprep.prepare(local)
+        user = _NODEPREP.prepare(local)
         part = "resource"
-        prepared_resource = resourceprep.prepare(resource)
+        prepared_resource = _RESOURCEPREP.prepare(resource)
     except UnicodeError:
         raise InvalidJID(f"{part} of the JID has a forbidden character") from None
     if not user or (slash and not prepared_resource):

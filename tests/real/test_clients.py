@@ -95,6 +95,7 @@ def test_openapi_python_client_can_call_every_operation(generated: Path, server:
         assert both.status_code == 400 and both.parsed.field == "language"
         credentials = call("credentials", body=models.CredentialsBody(jid=JID))
         assert credentials.status_code == 200 and credentials.parsed.jid == JID
+        assert call("end", body=models.EndBody(jid=f"nobody-{JID}")).parsed.ended == []
         announced = call("announce", body=models.AnnounceBody(jids=[f"new-{JID}"]))
         assert announced.parsed.jids == [f"new-{JID}"] and announced.parsed.added == 1
         refused = call("announce", body=models.AnnounceBody(jids=[JID, f"{JID}/x"]))
@@ -131,6 +132,7 @@ def test_openapi_generator_client_can_call_every_operation(generated: Path, serv
             call("warm", package.WarmRequest(jid=JID, lang="de", language="de"))
         assert refused.value.data.var_field == "language"
         assert call("credentials", package.CredentialsRequest(jid=JID)).jid == JID
+        assert call("end", package.CredentialsRequest(jid=f"nobody-{JID}")).ended == []
         assert call("announce", package.AnnounceRequest(jids=[f"new-{JID}"])).added == 1
         assert call("remove", f"new-{JID}") is None
         assert call("health").status == "ok"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -125,26 +126,21 @@ def test_a_name_keeps_contact_requests_and_messages_until_it_is_unregistered(ser
         server.command("unregister", user="potpan", host=HOST)
 
 
-def test_a_login_that_is_under_way_does_not_outlive_the_removal(server: Server, abram: BoshClient) -> None:
-    """Many logins at once: each is answered 409 or its session is over, and the user does not exist at the end."""
-    headers = {"Authorization": basic(), "Accept": "application/json", "Content-Type": "application/json"}
-    body = json.dumps({"jid": f"balthasar@{HOST}", "wait": 1})
-    url = f"http://127.0.0.1:{server.port}/warm"
-    curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}\n", *_options(headers), "-d", body, url]
-    running = [subprocess.Popen(curl, stdout=subprocess.PIPE, text=True) for _ in range(6)]
-    until(lambda: server.sessions("balthasar"))
-    assert remove(server, f"balthasar@{HOST}").status == 204
-    statuses = {process.communicate(timeout=60)[0].strip() for process in running}
-    assert statuses <= {"200", "409"}
-    # A login that began after the removal makes the user known again: it is another login.
-    if not server.sessions("balthasar"):
-        assert not exists(abram, "balthasar")
-    assert remove(server, f"balthasar@{HOST}").status == 204
+def test_logins_that_are_under_way_are_ended_or_answered_with_409(server: Server, abram: BoshClient) -> None:
+    jid = f"balthasar@{HOST}"
+    with ThreadPoolExecutor(6) as pool:
+        running = [pool.submit(server.warm, jid=jid, wait=1) for _ in range(6)]
+        before = set(until(lambda: server.sessions("balthasar")))
+        assert remove(server, jid).status == 204
+        replies = [each.result() for each in running]
+    assert {reply.status for reply in replies} <= {200, 409}
+    handed_out = {reply.json()["jid"] for reply in replies if reply.status == 200}
+    left = set(server.sessions("balthasar"))
+    assert not left & before
+    assert left <= handed_out, "a login that is answered with 409 leaves no session"
+    assert exists(abram, "balthasar") is bool(left), "a login that began after the removal makes the user known"
+    assert remove(server, jid).status == 204
     assert server.sessions("balthasar") == [] and not exists(abram, "balthasar")
-
-
-def _options(headers: dict[str, str]) -> list[str]:
-    return [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
 
 
 def test_users_are_announced_from_a_shell_beside_the_running_service(server: Server, abram: BoshClient) -> None:
