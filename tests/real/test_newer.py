@@ -29,7 +29,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, i
     """Run a server with the sample; return the port of a listener for browsers, too."""
     port = free_port()
     hosts = ("hosts:\n  - example.org\n", 'hosts:\n  - example.org\n  - "xn--bcher-kva.example"\n')
-    private = ("  mod_bosh: {}\n", "  mod_bosh: {}\n  mod_private: {}\n")
+    private = ("  mod_bosh: {}\n", "  mod_bosh: {}\n  mod_last: {}\n  mod_private: {}\n")
     running = Server(tmp_path_factory.mktemp("newer"), hosts, private, listeners=browser_listener(port)).start()
     yield running, port
     running.stop()
@@ -50,16 +50,24 @@ def test_a_banned_account_is_named_by_warm_and_credentials(served: tuple[Server,
     user = {"user": "tybalt", "host": "example.org"}
     server.attached("tybalt@example.org").terminate()
     status = command(server, "ban_account", **user, reason="Spam")
-    replies = [server.post(path, jid="tybalt@example.org") for path in ("/warm", "/credentials")]
     if not BANS:
-        assert [reply.status for reply in replies] == [200, 200], "the ban does not stop one-time passwords"
+        assert statuses(server, "tybalt") == [200, 200], "the ban does not stop one-time passwords"
         return
     assert status == 200
-    assert [(reply.status, reply.json()["type"]) for reply in replies] == [(403, "urn:warmside:account-disabled")] * 2
-    assert all("ban_account" in reply.json()["detail"] for reply in replies)
-    assert server.warm(jid="juliet@example.org").status == 200
-    assert command(server, "unban_account", **user) == 200
-    assert [server.post(path, jid="tybalt@example.org").status for path in ("/warm", "/credentials")] == [200, 200]
+    for _ in range(3):
+        reply = server.warm(jid="tybalt@example.org")
+        assert (reply.status, reply.json()["type"]) == (403, "urn:warmside:account-disabled")
+        assert "ban_account" in reply.json()["detail"]
+    until(lambda: statuses(server, "tybalt") == [403, 403])
+    assert statuses(server, "juliet") == [200, 200]
+    # unban_account fails for a user without a password in ejabberd: it sets the old password first.
+    assert command(server, "private_set", **user, element="<banned xmlns='jabber:ejabberd:banned'/>") == 200
+    until(lambda: statuses(server, "tybalt") == [200, 200])
+
+
+def statuses(server: Server, user: str) -> list[int]:
+    """Return the statuses of /warm and /credentials. A process knows of a ban once a /warm of its own has failed."""
+    return [server.post(path, jid=f"{user}@example.org").status for path in ("/warm", "/credentials")]
 
 
 @pytest.mark.parametrize("asked", ["xn--bcher-kva.example", "bücher.example"])
