@@ -5,7 +5,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 
 from tests.support import logging
 from tests.web.fuzzworld import Unexpected, World, check
@@ -41,6 +41,12 @@ def post(path: str, fields: bytes) -> bytes:
 
 @settings(max_examples=EXAMPLES, derandomize="REQUESTS" not in os.environ, **QUIET)
 @given(requests())
+@example(post("/warm", b'{"jid":' * 9_000))
+@example(post("/credentials", b'{"jid": ' + b"9" * 6_000 + b"}"))
+@example(post("/warm", b'{"jid": "\\ud800@example.org", "password": "\\udfff"}'))
+@example(post("/warm", b'{"jid": "a@b..c", "address": "::1%lo", "ver": "1.\xc2\xb2"}'))
+@example(post("/warm", b"{}").replace(b"Host: x", b"Host: [::1"))
+@example(post("http://[::1/warm?x", b"{}"))
 def test_every_request_gets_a_described_reply(request: bytes) -> None:
     status_of(request)
 
