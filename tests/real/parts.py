@@ -186,13 +186,15 @@ class Server(Site):
         """Stop ejabberd, and thereby warmside."""
         self.ejabberd.stop()
 
-    def command(self, name: str, api: int = 0, **arguments: object) -> Any:
+    def command(self, name: str, **arguments: object) -> Any:
         """Run an ejabberd command and return its result.
 
-        :param api: version of the command in later releases, which have several; version 0 is the one of 23.01.
+        Later releases have several versions of a command; version 0 is the one of 23.01.
+
+        :param name: the command's name, or with a version ``NAME/v1``.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
-        path = f"/api/{name}/v{api}" if version() >= "24" else f"/api/{name}"
+        path = f"/api/{name}/v0" if version() >= "24" and "/" not in name else f"/api/{name}"
         connection.request("POST", path, json.dumps(arguments), {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
@@ -206,8 +208,8 @@ class Server(Site):
 
     def offline_messages(self, user: str) -> int:
         """Return the number of messages that wait for a user."""
-        # 24.12 responds to version 0 of this command with 400.
-        answer = self.command("get_offline_count", api=1, user=user, host="example.org")
+        name = "get_offline_count/v1" if version() >= "24" else "get_offline_count"  # v0 of 24.12 is always 400
+        answer = self.command(name, user=user, host="example.org")
         return int(answer["value"] if isinstance(answer, dict) else answer)
 
     def sessions(self, user: str) -> list[str]:

@@ -200,6 +200,6 @@ def test_nginx_rejects_oversized_passwords_over_websockets(
             for frame in in_frames(plain("juliet", "x" * OVERSIZED), frames):
                 client.send_frame(frame)
             client.recv()
-        client.shutdown()
+        client.shutdown()  # type: ignore[no-untyped-call]
     assert server.programs() == programs and len(programs) == 2
     assert server.warm(jid="juliet@example.org").status == 200
