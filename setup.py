@@ -98,7 +98,7 @@ setup(
             "setuptools>=70.1",
             "selenium>=4.20",
             "types-cachetools",
-            "websocket-client>=1.6",
+            "websocket-client>=1.8",
         ],
     },
     entry_points={"console_scripts": ["warmside = warmside.cli:main"]},

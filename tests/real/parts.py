@@ -187,10 +187,14 @@ class Server(Site):
         self.ejabberd.stop()
 
     def command(self, name: str, **arguments: object) -> Any:
-        """Run an ejabberd command and return its result."""
+        """Run an ejabberd command and return its result.
+
+        Later releases have several versions of a command; version 0 is the one of 23.01.
+
+        :param name: the command's name, or with a version ``NAME/v1``.
+        """
         connection = http.client.HTTPConnection("127.0.0.1", self.api, timeout=30)
-        # Later releases have several versions of a command; version 0 is the one of 23.01.
-        path = f"/api/{name}/v0" if version() >= "24" else f"/api/{name}"
+        path = f"/api/{name}/v0" if version() >= "24" and "/" not in name else f"/api/{name}"
         connection.request("POST", path, json.dumps(arguments), {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
@@ -204,7 +208,8 @@ class Server(Site):
 
     def offline_messages(self, user: str) -> int:
         """Return the number of messages that wait for a user."""
-        answer = self.command("get_offline_count", user=user, server="example.org")
+        name = "get_offline_count/v1" if version() >= "24" else "get_offline_count"  # v0 of 24.12 is always 400
+        answer = self.command(name, user=user, host="example.org")
         return int(answer["value"] if isinstance(answer, dict) else answer)
 
     def sessions(self, user: str) -> list[str]:

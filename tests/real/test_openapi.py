@@ -29,6 +29,7 @@ schema = schemathesis.openapi.from_dict(
 UNSUITABLE_CHECKS = {
     "missing_required_header",  # the test adds the header to every request
     "ignored_auth",  # sends hundreds of wrong passwords, which the service throttles
+    "not_a_server_error",  # 502 is described: ejabberd does not serve the hosts of random JIDs
     "positive_data_acceptance",  # a JSON schema cannot describe a JID or an IP address
 }
 
@@ -51,5 +52,6 @@ def test_every_reply_is_as_described(case: Any, server: Server) -> None:
     for name in ("Origin", "Sec-Fetch-Site"):
         case.headers.pop(name, None)
     response = case.call(base_url=f"http://127.0.0.1:{server.port}")
+    assert response.status_code != 500
     checks = [check for check in CHECKS.get_all() if check.__name__ not in UNSUITABLE_CHECKS]
     case.validate_response(response, checks=checks)

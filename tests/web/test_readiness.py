@@ -93,6 +93,27 @@ def test_a_cause_is_logged_and_not_shown(readiness: Readiness, part: Part) -> No
     assert "/var/lib/warmside is full" in logged[0]
 
 
+def test_a_check_that_raises_is_a_part_that_failed(clock: Clock, part: Part) -> None:
+    async def check() -> str:
+        raise ZeroDivisionError
+
+    with logging() as logged:
+        assert now(Readiness(clock, {"broken": check, "part": part.check}).check()) == {
+            "broken": "failed",
+            "part": "ok",
+        }
+    assert any("the check of broken failed" in line for line in logged)
+
+
+def test_parts_are_checked_at_the_same_time(clock: Clock) -> None:
+    first, second = Part(), Part()
+    first.pending = Deferred()
+    result = Deferred.fromCoroutine(Readiness(clock, {"first": first.check, "second": second.check}).check())
+    assert second.checks == 1
+    first.pending.callback(None)
+    assert now(result) == {"first": "ok", "second": "ok"}
+
+
 class FakeVerdicts:
     def __init__(self, hosts: list[str] | None) -> None:
         self._hosts = hosts

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
@@ -29,6 +29,7 @@ from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.settings import Config
 from warmside.config.tables import printable
 from warmside.extauth.authorities import IAuthority
+from warmside.extauth.check import Ask
 from warmside.extauth.handlers import AuthorityAdapter, RequestHandler, UsersAuthority
 from warmside.extauth.isusercache import StaleIsUserCache
 from warmside.extauth.plugins import NoSuchAuthority, find_maker, make_authority
@@ -177,6 +178,16 @@ def open_users(config: Config, path: Path | None) -> KnownUsers:
         return SQLiteKnownUsers(path)
 
 
+class OpenedAuthority(NamedTuple):
+    """The authority for passwords that are not one-time passwords.
+
+    :ivar ask: sends a request to it, past the cache, for ``/ready``; ``None`` if the known users are the authority.
+    """
+
+    handler: RequestHandler
+    ask: Ask | None
+
+
 def open_authority(
     config: Config,
     reactor: Any,
@@ -184,20 +195,23 @@ def open_authority(
     secret: "ReloadingFile[str] | None",
     maker: AuthorityMaker | None,
     users: KnownUsers,
-) -> RequestHandler:
+) -> OpenedAuthority:
     """Open the authority for passwords that are not one-time passwords.
 
     :raises StartError: it can't be made.
     """
     settings = config.extauth
     if settings.program is not None:
-        return StaleIsUserCache(ProgramAuthority(reactor, settings.program, settings.program_copies))
+        program = ProgramAuthority(reactor, settings.program, settings.program_copies)
+        return OpenedAuthority(StaleIsUserCache(program), program.answer)
     if settings.url is not None:
-        return StaleIsUserCache(WebAppAuthority(reactor, settings.url, secret, ca_file=settings.ca_file))
+        application = WebAppAuthority(reactor, settings.url, secret, ca_file=settings.ca_file)
+        return OpenedAuthority(StaleIsUserCache(application), application.check)
     if maker is not None:
         with config_errors_for(config, "extauth.authority", settings.authority):
-            return StaleIsUserCache(AuthorityAdapter(make_authority(maker, reactor)))
-    return UsersAuthority(users)
+            adapter = AuthorityAdapter(make_authority(maker, reactor))
+        return OpenedAuthority(StaleIsUserCache(adapter), adapter.answer)
+    return OpenedAuthority(UsersAuthority(users), None)
 
 
 def check_shareable(config: Config) -> None:

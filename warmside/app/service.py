@@ -10,18 +10,20 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from warmside.app import resources
 from warmside.app.cleanup import Cleanup
+from warmside.app.drain import finish_requests
 from warmside.app.listening import Listener
 from warmside.app.managers import ConnectionManagers
 from warmside.app.resources import Paths, StartError, config_errors_for
 from warmside.bosh.runner import Runtime
 from warmside.config.reloading import ReloadingFile
 from warmside.config.settings import Config
+from warmside.extauth.check import AuthorityCheck
 from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
 from warmside.extauth.request import ExtauthRequest
 from warmside.extauth.server import ExtauthFactory
@@ -48,13 +50,6 @@ from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "WarmsideService"]
-
-KEPT_REQUEST_TIMEOUT = 0.1
-"""Seconds after the end of listening for a request that is on its way on a kept connection."""
-FIRST_REQUEST_TIMEOUT = 1.0
-"""Seconds after the end of listening for the first request on a new connection."""
-POLL_INTERVAL = 0.01
-"""Seconds between looks at the connections that are left."""
 
 
 class WarmsideService:
@@ -83,6 +78,7 @@ class WarmsideService:
     _stores: Stores
     _managers: ConnectionManagers
     _warmer: Warmer
+    _authority_check: AuthorityCheck
 
     def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
         self.config = config
@@ -162,7 +158,7 @@ class WarmsideService:
                 self.site.stopping = True
             await DeferredList([Deferred.fromCoroutine(each.close()) for each in self.http + self.extauth])
             if self._serving:
-                await self._finish_requests(within / 2)
+                await finish_requests(self._reactor, self.site, within / 2)
                 await self._warmer.tasks.close(within / 2)
             for factory in self._factories:
                 factory.finish()
@@ -182,6 +178,7 @@ class WarmsideService:
         self.metrics.answer(request, accepted)
         if request is not None:
             self._warmer.probe.asked(request.host)
+            self._authority_check.host = request.host
 
     def _open_databases(self) -> None:
         with resources.runtime_folder_errors(self.config):
@@ -210,8 +207,9 @@ class WarmsideService:
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker
-        following = resources.open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
+        following, ask = resources.open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
         self._resources.push_async_callback(resources.awaited, following.close)
+        self._authority_check = AuthorityCheck(self._reactor, ask, *sorted(config.policy.hosts)[:1])
         return OneTimeAuthority(self._store, following)
 
     async def _listen(self, key: str, listener: Listener, factory: Any) -> None:
@@ -245,6 +243,7 @@ class WarmsideService:
             "store": lambda: check_store(self._plain_store, self._users),
             "connection_manager": self._managers.check,
             "hosts": lambda: check_hosts(self._verdicts),
+            "authority": lambda: self._authority_check.state(),
         }
         ender = SessionEnder(self._warmer, self._stores)
         root = resource_tree(
@@ -274,17 +273,3 @@ class WarmsideService:
 
     def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
-
-    async def _finish_requests(self, within: float) -> None:
-        """Respond to the requests that have arrived or are on their way, and let each response be written.
-
-        :param within: seconds after which connections are left to be cut.
-        """
-        since = self._reactor.seconds()
-        await deferLater(self._reactor, min(KEPT_REQUEST_TIMEOUT, within))
-        self.site.stop()
-        while (waited := self._reactor.seconds() - since) < within:
-            patient = waited < FIRST_REQUEST_TIMEOUT
-            if not any(not each.rejected and (patient or not each.awaited) for each in self.site.channels):
-                return
-            await deferLater(self._reactor, POLL_INTERVAL)

@@ -19,8 +19,16 @@ Answer = bool | Deferred[bool]
 """Result of an operation. Return a plain bool where it is known at once: that is faster than a Deferred."""
 
 
+UNAVAILABLE, NO_RESPONSE = "unavailable", "no-response"
+"""States of an authority in ``/ready``."""
+
+
 class AuthorityUnavailable(Exception):
-    """Raised by an authority that can't answer now. It logs the reason itself; the request is rejected."""
+    """Raised by an authority that can't answer now. It logs the reason itself; the request is rejected.
+
+    Its argument is the state that ``/ready`` shows: at most 32 lower-case letters and hyphens; by default
+    ``unavailable``.
+    """
 
 
 class IAuthority(Protocol):

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from warmside.config.files import shebang_fault
-from warmside.extauth.authorities import Answer, AuthorityUnavailable
+from warmside.extauth.authorities import NO_RESPONSE, Answer, AuthorityUnavailable
 from warmside.extauth.frames import ACCEPTED, REJECTED, is_repeatable, to_frame
 from warmside.extauth.request import ExtauthRequest
 
@@ -35,6 +35,8 @@ EXIT_TIMEOUT = 0.3
 MAX_QUEUED = 1000
 """Requests in the queue."""
 
+NOT_RUNNING, OVERLOADED = "not-running", "overloaded"
+"""States of the program in ``/ready``."""
 REMOVED_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 """Environment variables that are meant for warmside and are not passed to the program."""
 
@@ -97,8 +99,10 @@ class ProgramAuthority:
         """
         running = any(process.running for process in self._processes)
         awaited = running or any(process.restart_delay < UNAVAILABLE_DELAY for process in self._processes)
-        if self._closed or not awaited or len(self._queue) >= MAX_QUEUED:
-            raise AuthorityUnavailable
+        if self._closed or not awaited:
+            raise AuthorityUnavailable(NOT_RUNNING)
+        if len(self._queue) >= MAX_QUEUED:
+            raise AuthorityUnavailable(OVERLOADED)
         frame = to_frame(request.to_payload())
         pending = _PendingRequest(frame, is_repeatable(frame), Deferred(), self._reactor.seconds())
         timeout = RESPONSE_TIMEOUT if running else START_TIMEOUT
@@ -111,7 +115,7 @@ class ProgramAuthority:
         """Reject queued requests and end the processes; the Deferred fires when they have ended."""
         self._closed = True
         for pending in list(self._queue):
-            self._fail(pending)
+            self._fail(pending, NOT_RUNNING)
         ended = DeferredList([process.end() for process in self._processes])
         return ended.addCallback(lambda _: None)
 
@@ -138,7 +142,7 @@ class ProgramAuthority:
                 self._queue.appendleft(pending)
                 self.send_queued()
             else:
-                self._fail(pending)
+                self._fail(pending, NOT_RUNNING)
 
     def send_queued(self) -> None:
         """Send queued requests to idle processes."""
@@ -160,15 +164,15 @@ class ProgramAuthority:
         if pending.process is not None:
             # A late response would be taken for that of the next request.
             pending.process.kill(f"did not respond within {RESPONSE_TIMEOUT:g} seconds and was killed")
-        self._fail(pending)
+        self._fail(pending, NO_RESPONSE)
 
-    def _fail(self, pending: _PendingRequest) -> None:
+    def _fail(self, pending: _PendingRequest, state: str) -> None:
         if pending in self._queue:
             self._queue.remove(pending)
         if pending.timer.active():
             pending.timer.cancel()
         if not pending.result.called:
-            pending.result.errback(AuthorityUnavailable())
+            pending.result.errback(AuthorityUnavailable(state))
 
 
 class _Process(ProcessProtocol):

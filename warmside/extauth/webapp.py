@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from twisted.web.iweb import IAgent
 
 from warmside.compat.hostnames import PreparedURL
 from warmside.config.reloading import FileRefused, ReloadingFile, read_guarded
-from warmside.extauth.authorities import Answer, AuthorityUnavailable
+from warmside.extauth.authorities import NO_RESPONSE, Answer, AuthorityUnavailable
 from warmside.extauth.request import ExtauthRequest
 from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
 from warmside.httpclient.response import ResponseTooLong, read_body
@@ -37,8 +38,20 @@ MAX_SECRET = 4096
 SECRET = re.compile(r"[!-~]{8,}")
 
 
+UNREACHABLE, INVALID_RESPONSE = "unreachable", "invalid-response"
+"""States of the application in ``/ready``."""
+
+
 class _InvalidResponse(Exception):
     """The application sent no usable response. The message holds nothing that it sent."""
+
+    state = INVALID_RESPONSE
+
+
+class _NoResponse(_InvalidResponse):
+    """The application did not respond in time."""
+
+    state = NO_RESPONSE
 
 
 class WebAppAuthority:
@@ -68,6 +81,7 @@ class WebAppAuthority:
         self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._failures = 0
         self._paused_until = 0.0
+        self._state = UNREACHABLE
         self._logged_at: float | None = None
 
     def answer(self, request: ExtauthRequest) -> Answer:
@@ -77,16 +91,26 @@ class WebAppAuthority:
 
         :raises AuthorityUnavailable: the application is down and no request is sent for a while.
         """
+        if self._reactor.seconds() < self._paused_until:
+            raise AuthorityUnavailable(self._state)
+        return self._send(request, self._failed)
+
+    def check(self, request: ExtauthRequest) -> Answer:
+        """Return the application's result, also while `answer` sends no request. A success ends that time.
+
+        :raises AuthorityUnavailable: the application failed. This is not counted.
+        """
+        return self._send(request, self._unavailable)
+
+    def _send(self, request: ExtauthRequest, failed: Callable[[Failure], bool]) -> Answer:
         try:
             password = request.secret.decode()
         except UnicodeDecodeError:
             return False  # can't be sent as JSON, and a web application's passwords are text
-        if self._reactor.seconds() < self._paused_until:
-            raise AuthorityUnavailable
         fields = {"operation": request.operation, "user": request.user, "host": request.host, "password": password}
         result = Deferred.fromCoroutine(self._post(fields))
         result.addTimeout(RESPONSE_TIMEOUT, self._reactor, lambda *_: self._time_out())
-        return result.addCallbacks(self._succeeded, self._failed)
+        return result.addCallbacks(self._succeeded, failed)
 
     def close(self) -> "Deferred[None]":
         """Close the persistent connections."""
@@ -113,23 +137,31 @@ class WebAppAuthority:
     def _succeeded(self, result: bool) -> bool:
         if self._logged_at is not None:
             self.log.info("extauth.url responds again")
-        self._failures, self._logged_at = 0, None
+        self._failures, self._paused_until, self._logged_at = 0, 0.0, None
         return result
 
     def _time_out(self) -> None:
-        raise _InvalidResponse(f"no response within {RESPONSE_TIMEOUT:g} seconds")
+        raise _NoResponse(f"no response within {RESPONSE_TIMEOUT:g} seconds")
 
     def _failed(self, failure: Failure) -> bool:
         now = self._reactor.seconds()
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._paused_until = now + PAUSE_INTERVAL
+        return self._unavailable(failure)
+
+    def _unavailable(self, failure: Failure) -> bool:
+        """Log why the application failed.
+
+        :raises AuthorityUnavailable: always.
+        """
+        now, error = self._reactor.seconds(), first_error(failure)
+        self._state = error.state if isinstance(error, _InvalidResponse) else UNREACHABLE
         if self._logged_at is None or now - self._logged_at >= REMIND_INTERVAL:
             self._logged_at = now
-            error = first_error(failure)
             reason = str(error) if isinstance(error, _InvalidResponse) else _fault(error)
             self.log.error("extauth.url failed, rejecting requests for ordinary passwords: {reason}", reason=reason)
-        raise AuthorityUnavailable from None
+        raise AuthorityUnavailable(self._state) from None
 
 
 def _fault(error: object) -> str:

@@ -146,7 +146,7 @@ def _remove() -> Schema:
 
 def _ready() -> Schema:
     members = {"status": {"enum": ["ready", "not ready"]}, "store": STRING, "connection_manager": STRING}
-    members["hosts"] = STRING
+    members |= {"hosts": STRING, "authority": STRING}
     described = _public("ready", "Return the state of each part that the service needs.", members)
     described["responses"]["503"] = _json_reply("A part is not ok.", members) | {"headers": RETRY_AFTER}
     return described

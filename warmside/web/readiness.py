@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -27,7 +28,7 @@ and ``/ready`` does not show it."""
 
 
 class Readiness:
-    """Checks all parts, at most once a second for any number of requests.
+    """Checks all parts at the same time, at most once a second for any number of requests.
 
     :param checks: by the name of the part.
     """
@@ -50,12 +51,21 @@ class Readiness:
 
     async def _check(self) -> dict[str, str]:
         started = self._clock.seconds()
-        found = {part: await check() for part, check in self._checks.items()}
+        checks = [(part, Deferred.fromCoroutine(self._state(part, check))) for part, check in self._checks.items()]
+        found = {part: await check for part, check in checks}
         if found != self._found and (self._found or set(found.values()) != {OK}):
             self.log.info("ready: {states}", states=", ".join(f"{part} {state}" for part, state in found.items()))
         self._states = {part: state.partition(": ")[0] for part, state in found.items()}
         self._found, self._checked_at = found, started
         return self._states
+
+    async def _state(self, part: str, check: Check) -> str:
+        """Return the state of a part; ``failed`` if its check raises an exception, which is logged."""
+        try:
+            return await check()
+        except Exception:
+            self.log.failure("ready: the check of {part} failed", part=part)
+            return "failed"
 
 
 async def check_store(store: PasswordStore, users: KnownUsers) -> str:
