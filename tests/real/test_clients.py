@@ -132,7 +132,7 @@ def test_openapi_generator_client_can_call_every_operation(generated: Path, serv
             call("warm", package.WarmRequest(jid=JID, lang="de", language="de"))
         assert refused.value.data.var_field == "language"
         assert call("credentials", package.CredentialsRequest(jid=JID)).jid == JID
-        assert call("end", package.CredentialsRequest(jid=f"nobody-{JID}")).ended == []
+        assert call("end", package.EndRequest(jid=f"nobody-{JID}")).ended == []
         assert call("announce", package.AnnounceRequest(jids=[f"new-{JID}"])).added == 1
         assert call("remove", f"new-{JID}") is None
         assert call("health").status == "ok"
