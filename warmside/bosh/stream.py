@@ -18,7 +18,7 @@ from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT, STREAM_
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
 
-from warmside.bosh.body import NS_STREAMS
+from warmside.bosh.body import NS_STREAMS, Arrived
 from warmside.bosh.errors import BoshError, ConditionError
 from warmside.bosh.login import NS_CLIENT, NS_PING, new_stanza_id
 from warmside.bosh.session import stream_error
@@ -36,7 +36,7 @@ from warmside.turns import Turns
 
 NS_ROSTER = "jabber:iq:roster"
 
-Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Element]]]
+Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Arrived]]]
 """Sends stanzas, or none, in one request; returns the elements that arrived with its response, in order."""
 
 
@@ -54,7 +54,7 @@ class HandoverData:
     """
 
     roster: list[dict[str, Any]] | None = None
-    stanzas: list[Element] = field(default_factory=list)
+    stanzas: list[Arrived] = field(default_factory=list)
     attach_within: int = 0
 
 
@@ -67,7 +67,7 @@ class BoshStream(EventDispatcher):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outgoing: list[Element] = []
-        self.unclaimed: list[Element] = []
+        self.unclaimed: list[Arrived] = []
 
     def addBootstrap(self, event: str, function: Callable[..., Any]) -> None:
         """See twisted.words' ``BootstrapMixin``."""
@@ -84,11 +84,14 @@ class BoshStream(EventDispatcher):
         outgoing, self.outgoing = self.outgoing, []
         return outgoing
 
-    def received(self, element: Element) -> None:
+    def received(self, element: Arrived) -> None:
         """Pass an element to the handlers; keep it unless a handler awaited it.
 
         :raises BoshError: the element is a stream error.
         """
+        if isinstance(element, str):
+            self.unclaimed.append(element)
+            return
         if (element.uri, element.name) == (NS_STREAMS, "error"):
             raise stream_error(element)
         if element.name == "iq":
