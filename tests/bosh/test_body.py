@@ -129,6 +129,8 @@ def test_no_tree_of_a_foreign_stanza_is_left_for_the_garbage_collector() -> None
     try:
         body = decode(response, set())
         assert (len(body.elements), gc.collect() < 50) == (50, True)
+        assert decode(OPEN + b"<message xmlns='jabber:client'>" + b"<x/>" * 1000 + b"</message>" + CLOSE).left_out == 1
+        assert gc.collect() < 50
     finally:
         gc.enable()
 

@@ -15,6 +15,7 @@ from xml.parsers import expat
 
 from twisted.words.xish.domish import Element
 
+from warmside.bosh.contacts import NS_ROSTER, fold_contact
 from warmside.bosh.longtags import spans
 from warmside.compat.xmpp import escaped_namespace
 
@@ -222,6 +223,9 @@ class Parser:
 
     def _end(self, _: str) -> None:
         element = self._open.pop()
+        if len(self._open) == 3 and self._own and (element.uri, element.name) == (NS_ROSTER, "item"):
+            fold_contact(element, self._open[2], self._open[1])
+            _take_apart(element)
         if len(self._open) != 1:
             return
         if self._parser.CurrentByteIndex - self._begin > self._max_size:
@@ -243,12 +247,12 @@ class Parser:
             self._leave_out(len(self._open) - 1)
             return
         children = self._open[-1].children
-        if children and isinstance(children[-1], str) and len(children[-1]) > MAX_STANZA_SIZE:
+        if children and isinstance(children[-1], str):
+            text = children.pop() + text
+        if len(text) > MAX_STANZA_SIZE:
             self._leave_out(len(self._open) - 1)
-        elif children and isinstance(children[-1], str):
-            children[-1] += text
-        else:
-            children.append(text)
+            return
+        children.append(text)
 
     def _leave_out(self, depth: int) -> None:
         """Build nothing more of this child of the root; only scan to its end.
@@ -259,6 +263,8 @@ class Parser:
             raise InvalidBody("the body or an element of the login is too large or nested too deep")
         self._left_out += 1
         self._depth = depth
+        for element in self._open[1:2]:
+            _take_apart(element)
         del self._open[1:]
         parser = self._parser
         parser.StartElementHandler, parser.EndElementHandler = self._scanned_start, self._scanned_end
