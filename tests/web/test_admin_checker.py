@@ -156,6 +156,23 @@ def test_new_password_that_was_passed_over_is_next(admins: Admins) -> None:
         rejected.addErrback(lambda failure: failure.trap(UnauthorizedLogin, TooManyFailures))
 
 
+def test_new_password_of_a_slowed_address_does_not_wait_for_what_a_flood_of_others_has_left(admins: Admins) -> None:
+    for number in range(MAX_FAILURES):
+        admins.outcome("x", f"wrong{number}")
+    flood = [
+        admins.authenticate("web", f"wrong{number}", address=f"192.0.2.{number}") for number in range(MAX_WAITING + 1)
+    ]
+    admins.threads.wait_for(3)
+    flood += [admins.authenticate("web", f"more{number}", address=f"192.0.3.{number}") for number in range(2)]
+    new = admins.authenticate("web", "secret")
+    admins.threads.wait_for(4)
+    assert now(new) == b"web"
+    admins.threads.wait_for(len(flood) - 6)
+    admins.clock.advance(len(flood) * ADMIN_LIMIT.interval)
+    for rejected in flood:
+        rejected.addErrback(lambda failure: failure.trap(UnauthorizedLogin))
+
+
 def test_new_password_is_checked_before_those_of_slowed_addresses(admins: Admins) -> None:
     for number in range(MAX_FAILURES):
         admins.outcome("x", f"wrong{number}")

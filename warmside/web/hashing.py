@@ -21,7 +21,7 @@ MAX_WAITING = 16
 THREAD_NICENESS = 2
 """Gives the thread two fifths of a core that one other thread wants as well: a check then takes 0.6 s."""
 MAX_PASSED_OVER = 2
-"""Checks that began before a password, from which on it has no precedence: it waits with a whole flood."""
+"""Checks that begin before a password at most, while it has precedence over those that wait for longer."""
 USUAL_CHECK_TIME = 0.25
 """Seconds that a check is assumed to take before the first one."""
 SMOOTHING = 0.3
@@ -44,13 +44,24 @@ class _Check:
     passed_over: int = 0
     """Number of checks that began since it waits."""
 
+    @property
+    def fresh(self) -> bool:
+        """True if it waits for a short time only. The callers of others have probably given up."""
+        return self.passed_over <= MAX_PASSED_OVER
+
+    @property
+    def precedence(self) -> tuple[bool, bool]:
+        """Higher for fresh ones; among these, and among others, for those of addresses that are not slowed."""
+        return self.fresh, not self.slowed
+
 
 class Bcrypt:
     """Checks passwords on one thread.
 
     The delay of rejections limits how fast an address can send new ones. So the newest is next, and does not wait for
     one that the caller may have given up. If it is passed over, it precedes those that arrive later: otherwise a
-    guess that arrives during each check would always be next. Checks of slowed addresses wait for all others.
+    guess that arrives during each check would always be next. Checks of slowed addresses wait for those of others that
+    arrived lately, and not for what a flood has left.
 
     :param call_from_thread: passes a call from the thread to the reactor.
     :param clock: returns monotonic seconds.
@@ -75,14 +86,14 @@ class Bcrypt:
         :param address: IP address of the caller.
         :param slowed: True if the address has many failures or attempts: those of others are checked first. This holds
             for all passwords of the address that wait already.
-        :raises Overloaded: 16 newer passwords wait.
+        :raises Overloaded: 16 passwords with a higher precedence wait.
         """
         check = _Check(password, hashed, address, slowed, Deferred(lambda _: None))
         self._waiting.append(check)
         for each in self._waiting:
             each.slowed |= slowed and each.address == address
         if len(self._waiting) > MAX_WAITING:
-            dropped = next((each for each in self._waiting if each.slowed), self._waiting[0])
+            dropped = min(self._waiting, key=lambda each: each.precedence)
             self._waiting.remove(dropped)
             self._finish(dropped, Overloaded())
         self._start_next()
@@ -101,9 +112,8 @@ class Bcrypt:
         self._executor.submit(self._work, self._take())
 
     def _take(self) -> _Check:
-        """Take the next one: the newest of those that were passed over twice, else once, else never, else of all."""
-        queue = [each for each in self._waiting if not each.slowed] or self._waiting
-        check = max(reversed(queue), key=lambda each: each.passed_over if each.passed_over <= MAX_PASSED_OVER else -1)
+        """Take the next one: the newest of those with the highest precedence that were passed over most often."""
+        check = max(reversed(self._waiting), key=lambda each: (each.precedence, each.fresh and each.passed_over))
         self._waiting.remove(check)
         for each in self._waiting:
             each.passed_over += 1
