@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.real.boshclient import BoshClient, Refused, Terminated
@@ -108,8 +109,13 @@ class Run:
                 self.seen["/warm: connection lost"] += 1
                 time.sleep(RETRY_DELAY)
 
-    def both_run(self) -> list[int]:
-        """Return the two processes if both have started, else nothing."""
+    def both_serve(self, served: int) -> list[int]:
+        """Return the two processes if both have started, else nothing.
+
+        :param served: number of passwords that were handed out before; one more is due.
+        """
+        if self.seen[SERVED] == served:
+            return []
         processes = [int(mark.name) for mark in self.marks.iterdir() if Path("/proc", mark.name).exists()]
         return processes if len(processes) == 2 else []
 
@@ -117,8 +123,7 @@ class Run:
         """Kill a process at a time; returns the number of kills between redeeming and answering."""
         between = 0
         for number in range(self.kills):
-            served = self.seen[SERVED]
-            processes = until(lambda served=served: self.seen[SERVED] > served and self.both_run(), MAX_WAIT)
+            processes = until(partial(self.both_serve, self.seen[SERVED]), MAX_WAIT)
             time.sleep(random.uniform(0, MAX_KILL_DELAY))
             victim = random.choice(processes)
             with contextlib.suppress(ProcessLookupError):

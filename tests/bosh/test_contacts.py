@@ -1,6 +1,7 @@
 """Contacts in a roster result, and the trees that are left of it."""
 
 import gc
+from typing import Any
 
 from twisted.words.xish.domish import Element
 
@@ -11,7 +12,7 @@ OPEN = b"<body xmlns='http://jabber.org/protocol/httpbind'><iq xmlns='jabber:cli
 QUERY = b"<query xmlns='jabber:iq:roster' ver='7'>%s</query></iq></body>"
 
 
-def fetched(items: bytes, identifier: bytes = b"own") -> Element | str:
+def fetched(items: bytes, identifier: bytes = b"own") -> Any:
     """Return the element of a roster result, when the login awaits the id ``own``."""
     (element,) = decode(OPEN % identifier + QUERY % items, {"own"}).elements
     return element

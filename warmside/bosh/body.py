@@ -11,6 +11,7 @@ Foreign stanzas become text at once. Python's garbage collector would hold the p
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.parsers import expat
 
 from twisted.words.xish.domish import Element
@@ -61,11 +62,12 @@ class InvalidBody(ValueError):
 class Body:
     """Parsed ``<body/>``: its attributes and its child elements.
 
+    :ivar elements: see `Arrived`; all are trees if no element was to become text.
     :ivar left_out: number of stanzas over the limits, which are not in ``elements``.
     """
 
     attributes: Mapping[Attribute, str]
-    elements: tuple[Arrived, ...]
+    elements: tuple[Any, ...]
     left_out: int = 0
 
 
