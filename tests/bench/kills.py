@@ -19,19 +19,23 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tests.real.boshclient import BoshClient, Refused, Terminated
 from tests.real.parts import ROOT, Server, basic, until
 
-PAUSE = 0.02
+PAUSE = 0.05
 """Seconds between redeeming and answering."""
 INACTIVITY = 5
 """Seconds for which ejabberd keeps a session without requests."""
 MAX_KILL_DELAY = 0.6
-"""Seconds at most between the moment when both processes serve and a kill."""
+"""Seconds at most between the first password handed out by two processes and a kill."""
+MAX_WAIT = 400.0
+"""Seconds at most until a password is handed out again: a replay probe that fails backs off to five minutes."""
 RETRY_DELAY = 0.02
 """Seconds before the next request when no process serves."""
+SERVED = "/credentials: 200"
 LOGIN_ERRORS = (Refused, Terminated, OSError, http.client.HTTPException, AssertionError)
 
 
@@ -73,7 +77,7 @@ class Run:
                 self.double_logins += sum(logins) > 1
 
     def password(self, user: str) -> str | None:
-        """A one-time password from ``/credentials``."""
+        """Return a one-time password from ``/credentials``."""
         headers = {"Authorization": basic(), "Content-Type": "application/json"}
         body = json.dumps({"jid": f"{user}@example.org"}).encode()
         try:
@@ -105,8 +109,13 @@ class Run:
                 self.seen["/warm: connection lost"] += 1
                 time.sleep(RETRY_DELAY)
 
-    def both_serve(self) -> list[int]:
-        """The two processes if both have started, else nothing."""
+    def both_serve(self, served: int) -> list[int]:
+        """Return the two processes if both have started, else nothing.
+
+        :param served: number of passwords that were handed out before; one more is due.
+        """
+        if self.seen[SERVED] == served:
+            return []
         processes = [int(mark.name) for mark in self.marks.iterdir() if Path("/proc", mark.name).exists()]
         return processes if len(processes) == 2 else []
 
@@ -114,7 +123,7 @@ class Run:
         """Kill a process at a time; returns the number of kills between redeeming and answering."""
         between = 0
         for number in range(self.kills):
-            processes = until(self.both_serve)
+            processes = until(partial(self.both_serve, self.seen[SERVED]), MAX_WAIT)
             time.sleep(random.uniform(0, MAX_KILL_DELAY))
             victim = random.choice(processes)
             with contextlib.suppress(ProcessLookupError):

@@ -15,7 +15,10 @@ from pathlib import Path
 from warmside.cli import main
 from warmside.otp import digest
 from warmside.store.sqlite import SQLiteStore
+from warmside.throttle import accounts
 
+PROGRESS_TIMEOUT = 5.0
+"""Seconds after which a probe that a kill has ended no longer counts. 14 kills of probes would stop all logins."""
 FIND = "SELECT 1 FROM passwords WHERE digest = ? AND jid = ? AND expires > ?"
 
 
@@ -46,6 +49,7 @@ def install(folder: Path, pause: float, *, atomic: bool) -> None:
             place[0] = 0
         return accepted
 
+    accounts.PROGRESS_TIMEOUT = PROGRESS_TIMEOUT
     SQLiteStore.redeem = redeem_slowly  # type: ignore[method-assign,assignment]
 
 

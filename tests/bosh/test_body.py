@@ -1,5 +1,6 @@
 """Bodies: parsing, rejected input, and that foreign text can't inject XML."""
 
+import gc
 import xml.etree.ElementTree as ET
 from contextlib import suppress
 
@@ -17,7 +18,6 @@ from warmside.bosh.body import (
     Body,
     InvalidBody,
     Parser,
-    Stanza,
     decode,
     encode,
 )
@@ -112,13 +112,27 @@ def test_stanzas_after_the_maximum_of_built_elements_are_left_out(monkeypatch: p
     assert (len(body.elements), body.left_out) == (5, 2)
 
 
-def test_stanzas_as_text_are_the_same_text() -> None:
-    response = OPEN + stanza(1, "small") + stanza(2, "full") + b"<iq xmlns='jabber:client' id='3'/>" + CLOSE
-    parser = Parser(as_text=True)
-    assert all(step is None for step in parser.parse(response))
-    elements = parser.body().elements
-    assert [each.toXml() for each in elements] == [each.toXml() for each in decode(response).elements]
-    assert [type(each) for each in elements] == [Stanza, Stanza, Element]
+def test_foreign_stanzas_become_the_same_text() -> None:
+    own = b"<iq xmlns='jabber:client' id='own' type='result'/>"
+    pushed = b"<iq xmlns='jabber:client' id='own' type='set'/>"
+    response = OPEN + stanza(1, "small") + pushed + own + stanza(2, "full") + CLOSE
+    texts = [each.toXml() for each in decode(response).elements]
+    elements = decode(response, {"own"}).elements
+    assert [type(each) for each in elements] == [str, str, Element, str]
+    assert [each if isinstance(each, str) else each.toXml() for each in elements] == texts
+
+
+def test_no_tree_of_a_foreign_stanza_is_left_for_the_garbage_collector() -> None:
+    response = OPEN + b"<message xmlns='jabber:client'><a><b/></a></message>" * 50 + CLOSE
+    gc.collect()
+    gc.disable()
+    try:
+        body = decode(response, set())
+        assert (len(body.elements), gc.collect() < 50) == (50, True)
+        assert decode(OPEN + b"<message xmlns='jabber:client'>" + b"<x/>" * 1000 + b"</message>" + CLOSE).left_out == 1
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 def test_only_an_awaited_result_may_be_larger_than_a_stanza() -> None:

@@ -4,6 +4,8 @@ Each test says what warmside's login does when the rule applies: recover, raise 
 `tests/real/test_bosh_rules.py` checks the same rules on ejabberd.
 """
 
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -29,8 +31,8 @@ def held_poll(simulation: Simulation) -> "tuple[int, Deferred[Any]]":
     return rid, polling
 
 
-def ids(elements: list[Element]) -> list[str]:
-    return [element["id"] for element in elements]
+def ids(elements: Sequence[Element | str]) -> list[str | None]:
+    return [element["id"] if isinstance(element, Element) else ET.fromstring(element).get("id") for element in elements]
 
 
 # --- interleaved requests -------------------------------------------------------------------------------------------

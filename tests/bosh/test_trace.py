@@ -209,7 +209,7 @@ def test_the_history_of_one_warm(monkeypatch: pytest.MonkeyPatch) -> None:
     handover, (paused, stanzas) = now(warming)
     assert not lease.requests, "the trace is complete"
     assert [contact["jid"] for contact in handover.roster] == ["romeo@example.org"]
-    assert [element.name for element in handover.stanzas] == ["presence"]
+    assert [ET.fromstring(str(text)).tag for text in handover.stanzas] == ["{jabber:client}presence"]
     assert paused and not stanzas
     assert login.jid is not None and login.jid.full() == "juliet@example.org/balcony"
     assert login.session.next_rid == 1008 and not login.session.outstanding

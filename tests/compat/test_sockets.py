@@ -1,63 +1,62 @@
-"""Twisted's private interface that `write_now` uses: a failure means that a release has changed it."""
+"""The end of a TCP connection, on real sockets."""
 
+import select
 import socket
-import threading
-from typing import Any
+import struct
+from collections.abc import Iterator
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
+import pytest
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 
-from warmside.compat.sockets import write_now
+from warmside.compat.sockets import observe_end
 
 
-class WriteNowTest(TestCase):
-    """A real connection. Each test method is a coroutine."""
+class Transport:
+    """The part of Twisted's transport that `observe_end` uses."""
 
-    timeout = 30
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.dataBuffer = b""
+        self.offset = self._tempDataLen = 0
+        self.lost: list[Failure] = []
 
-    async def connected(self) -> tuple[Any, socket.socket]:
-        """Return a transport and the socket at the other end of its connection."""
-        with socket.socket() as listening:
-            listening.bind(("127.0.0.1", 0))
-            listening.listen()
-            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", listening.getsockname()[1])
-            protocol: Any = await endpoint.connect(Factory.forProtocol(Protocol))
-            peer, _ = listening.accept()
-        peer.settimeout(10)
-        lost: Deferred[None] = Deferred()
-        protocol.connectionLost = lambda reason: lost.callback(None)
+    def connectionLost(self, reason: Failure) -> None:
+        self.lost.append(reason)
 
-        def close() -> "Deferred[None]":
-            peer.close()
-            protocol.transport.abortConnection()
-            return lost
 
-        self.addCleanup(close)
-        return protocol.transport, peer
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    with client, server:
+        yield client, server
 
-    async def test_data_is_sent_without_a_turn_of_the_reactor(self) -> None:
-        transport, peer = await self.connected()
-        write_now(transport, b"request")
-        assert peer.recv(100) == b"request", "twisted.internet.tcp.Connection.writeSomeData has changed"
 
-    async def test_data_that_the_socket_does_not_take_follows_in_order(self) -> None:
-        transport, peer = await self.connected()
-        first, second = b"a" * 20_000_000, b"b" * 1000
-        done: Deferred[bytes] = Deferred()
-
-        def receive() -> None:
-            received = bytearray()
-            while len(received) < len(first) + len(second):
-                received += peer.recv(1_000_000)
-            reactor.callFromThread(done.callback, bytes(received))  # type: ignore[attr-defined]
-
-        write_now(transport, first)
-        write_now(transport, second)
-        thread = threading.Thread(target=receive)
-        thread.start()
-        received = await done
-        thread.join()
-        assert received == first + second
+@pytest.mark.parametrize(
+    ("reset", "reason", "ended"),
+    [
+        (False, ConnectionDone(), False),
+        (False, ConnectionLost(), True),
+        (True, ConnectionDone(), True),
+        (True, ConnectionLost(), True),
+    ],
+)
+def test_a_reset_is_seen_whatever_twisted_reports(
+    pair: tuple[socket.socket, socket.socket], reset: bool, reason: Exception, ended: bool
+) -> None:
+    client, server = pair
+    if reset:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    arrived = select.poll()
+    arrived.register(server, select.POLLIN)
+    assert arrived.poll(10_000)
+    transport = Transport(server)
+    ends: list[tuple[bool, int]] = []
+    observe_end(transport, lambda was_reset, unread: ends.append((was_reset, unread)))
+    transport.connectionLost(Failure(reason))
+    assert ends == [(ended, 0)]
+    assert [each.value for each in transport.lost] == [reason]

@@ -64,16 +64,6 @@ def test_wokkels_request_is_extended_by_to_element() -> None:
     assert element.query.uri == "jabber:iq:roster", "wokkel.xmppim.RosterRequest.toElement has changed"
 
 
-def test_wokkels_roster_item_is_read_from_an_element() -> None:
-    element = Element(("jabber:iq:roster", "item"))
-    element["jid"], element["name"], element["ask"] = "romeo@example.org", "Romeo", "subscribe"
-    element.addElement("group", content="Verona")
-    item = xmpp.RosterItem.fromElement(element)
-    assert (item.name, item.pendingOut, item.groups) == ("Romeo", True, {"Verona"}), (
-        "wokkel.xmppim.RosterItem.fromElement has changed"
-    )
-
-
 def test_domish_writes_namespaces_unescaped() -> None:
     hostile = "a'><evil/>&"
     element = Element((xmpp.escaped_namespace(hostile), "x"))

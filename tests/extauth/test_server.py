@@ -116,6 +116,16 @@ def test_a_peer_that_sends_nothing_is_closed(daemon: Daemon) -> None:
     assert slow.transport.value() == ACCEPTED
 
 
+def test_a_peer_that_sends_no_whole_first_frame_is_closed(daemon: Daemon) -> None:
+    peer = daemon.peer()
+    for byte in ISUSER[:5]:
+        assert not peer.closed
+        daemon.clock.advance(FIRST_BYTE_TIMEOUT / 4)
+        peer.send(bytes([byte]))
+    daemon.clock.advance(FIRST_BYTE_TIMEOUT / 4)
+    assert peer.closed and daemon.clock.getDelayedCalls() == []
+
+
 def test_an_idle_relay_lives_on_for_hours(daemon: Daemon) -> None:
     relay = daemon.peer()
     relay.send()

@@ -6,6 +6,7 @@ requests, and ejabberd applies the rules. "pause too long" is in `test_handover.
 
 import http.client
 import select
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
@@ -61,7 +62,8 @@ class Attached:
 
     def texts(self) -> list[str]:
         """Return the texts of the messages that arrived in order."""
-        return [str(element.body) for element in self.session.take() if element.name == "message"]
+        stanzas = [ET.fromstring(text) for text in self.session.take() if isinstance(text, str)]
+        return [each.findtext("{*}body", "") for each in stanzas if each.tag == "{jabber:client}message"]
 
     def poll_until(self, count: int) -> list[str]:
         """Send empty requests until so many messages have arrived."""

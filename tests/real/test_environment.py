@@ -107,6 +107,19 @@ def test_python_variables_reach_neither_extauth_nor_relay(folder: Folder, hostil
         relay_beside(listener, LINE, **hostile)
 
 
+def test_an_old_enum_alone_ends_only_a_program_that_is_not_isolated(folder: Folder, tmp_path: Path) -> None:
+    folder.write('[extauth]\nusers = "any"\n')
+    environ = {"PYTHONPATH": str(old_python(tmp_path))}
+    unprotected = subprocess.run([PYTHON, "-m", "warmside", "--version"], env=os.environ | environ, capture_output=True)
+    assert unprotected.returncode != 0 and b"enum" in unprotected.stderr
+    program = Program(folder, **environ)
+    until(lambda: program.ask(ISUSER) == YES)
+    assert program.end()[1] == b"" and program.process.returncode == 0
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        relay_beside(listener, LINE, **environ)
+
+
 def test_strict_warnings_harm_neither_extauth_nor_relay_without_isolation(folder: Folder) -> None:
     folder.write('[extauth]\nusers = "any"\n')
     program = Program(folder, [WARMSIDE], PYTHONWARNINGS="error", PYTHONUNBUFFERED="1")

@@ -61,6 +61,27 @@ class TestReplayProbe(Warming):
         await self.warm()
 
     @run
+    async def test_kill_between_redeeming_and_answering_begins_no_back_off(self) -> None:
+        for lost in (1, 2):
+            self.warmer.probe.forget()
+            self.fake.seen.clear()
+            results = self.fake._sasl_result
+            kills = [NOT_AUTHORIZED] * lost
+
+            def killed(bare: str, password: str, results: Any = results, kills: list[str] = kills) -> str:
+                result: str = results(bare, password)
+                return kills.pop() if kills else result
+
+            self.fake._sasl_result = killed  # type: ignore[method-assign]
+            if lost == 1:
+                await self.warmer.probe.ensure_safe(HOST)
+                self.assertEqual(self.fake.seen.count("create"), LOGINS + 1)
+            else:
+                with self.assertRaises(OneTimeRefused):
+                    await self.warmer.probe.ensure_safe(HOST)
+                self.assertEqual(self.fake.seen.count("create"), 2)
+
+    @run
     async def test_own_password_needs_no_probe_and_nothing_is_minted_for_it(self) -> None:
         self.fake._sasl_result = (  # type: ignore[method-assign]
             lambda bare, password: SUCCESS if password == "county" else NOT_AUTHORIZED

@@ -5,6 +5,8 @@ instructions, a second root. domish serializes and escapes.
 
 A stanza over the limits is left out alone: its rest is scanned and nothing of it is built. An error would let a sender
 block its recipient's login. An element that the login itself awaits is never left out; over its limits it is an error.
+
+Foreign stanzas become text at once. Python's garbage collector would hold the process for 0.2 s to visit 65,000 trees.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -14,6 +16,8 @@ from xml.parsers import expat
 
 from twisted.words.xish.domish import Element
 
+from warmside.bosh.contacts import NS_ROSTER, fold_contact
+from warmside.bosh.longtags import spans
 from warmside.compat.xmpp import escaped_namespace
 
 NS_HTTPBIND = "http://jabber.org/protocol/httpbind"
@@ -46,6 +50,10 @@ Attribute = str | tuple[str, str]
 """Name of an attribute, or its namespace and name."""
 
 
+Arrived = Element | str
+"""A child element of a ``<body/>``: a tree if the login reads it, else its text."""
+
+
 class InvalidBody(ValueError):
     """The bytes are not a ``<body/>``. The message says why and quotes nothing of them."""
 
@@ -54,30 +62,13 @@ class InvalidBody(ValueError):
 class Body:
     """Parsed ``<body/>``: its attributes and its child elements.
 
+    :ivar elements: see `Arrived`; all are trees if no element was to become text.
     :ivar left_out: number of stanzas over the limits, which are not in ``elements``.
     """
 
     attributes: Mapping[Attribute, str]
-    elements: tuple[Element, ...]
+    elements: tuple[Any, ...]
     left_out: int = 0
-
-
-_NO_CHILDREN: list[Any] = []
-
-
-class Stanza(Element):
-    """A message or presence as text. No part of a login reads it.
-
-    Reason: Python's garbage collector holds the process for 0.2 s where 65,000 stanzas are trees.
-    """
-
-    def __init__(self, element: Element) -> None:
-        self.uri, self.name, self.children = element.uri, element.name, _NO_CHILDREN
-        self._xml: str = element.toXml()
-
-    def toXml(self, *_: object, **__: object) -> str:
-        """Return the text."""
-        return self._xml
 
 
 def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()) -> bytes:
@@ -89,10 +80,11 @@ def encode(attributes: Mapping[Attribute, str], elements: Iterable[Element] = ()
     return serialized.encode()
 
 
-def decode(data: bytes, awaited: Container[str] = ()) -> Body:
+def decode(data: bytes, awaited: Container[str] | None = None) -> Body:
     """Parse the bytes of a response.
 
-    :param awaited: ids of the login's own requests; their results are never left out.
+    :param awaited: ids of the login's own requests. Their results, and elements of the stream and of SASL, are never
+        left out; all others become text. ``None`` if no element is to become text.
     :raises InvalidBody: they are not one ``<body/>`` within the limits.
     """
     parser = Parser(awaited)
@@ -120,23 +112,26 @@ class Parser:
     """Builds domish elements from expat's events, within the limits.
 
     :param awaited: see `decode`.
-    :param as_text: True to keep messages and presence as `Stanza`.
     """
 
-    def __init__(self, awaited: Container[str] = (), *, as_text: bool = False) -> None:
-        self._as_text = as_text
+    def __init__(self, awaited: Container[str] | None = None) -> None:
         parser = expat.ParserCreate("UTF-8", SEPARATOR)
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self._forbidden
         parser.EntityDeclHandler = self._forbidden
         parser.ProcessingInstructionHandler = self._forbidden
         self._parser = parser
-        self._awaited = awaited
+        self._as_text = awaited is not None
+        self._awaited = () if awaited is None else awaited
         self._root: Element | None = None
-        self._elements: list[Element] = []
+        self._elements: list[Arrived] = []
         self._open: list[Element] = []
         self._built = 0
         self._left_out = 0
+        self._fed = 0
+        """Bytes that expat was given."""
+        self._shortened: set[int] = set()
+        """Where among them a tag was shortened."""
         self._depth = 0
         """Depth at which scanning is, below the root; used only while a stanza is left out."""
         self._own = False
@@ -153,19 +148,27 @@ class Parser:
         """
         if len(data) > MAX_SIZE:
             raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
-        view = memoryview(_as_xml(data))
-        begin, step, seen = 0, size, -1
         try:
-            while begin < len(view):
-                self._parser.Parse(view[begin : begin + step], False)
-                begin += step
-                reached = self._parser.CurrentByteIndex
-                step = size if reached > seen else 2 * step
-                seen = max(reached, seen)
-                yield
+            for span, shortened in spans(_as_xml(data)):
+                if shortened:
+                    self._shortened.add(self._fed)
+                yield from self._parse_span(span, size)
             self._parser.Parse(b"", True)
         except expat.ExpatError:
             raise InvalidBody("it is not well-formed XML") from None
+
+    def _parse_span(self, span: memoryview, size: int) -> Iterator[None]:
+        begin, step, seen = 0, size, -1
+        while begin < len(span):
+            part = span[begin : begin + step]
+            self._parser.Parse(part, False)
+            begin += len(part)
+            self._fed += len(part)
+            reached = self._parser.CurrentByteIndex
+            step = size if reached > seen else 2 * step
+            seen = max(reached, seen)
+            yield
+        yield
 
     def body(self) -> Body:
         """Return the result, once everything is parsed.
@@ -188,10 +191,12 @@ class Parser:
         if depth == 1:
             self._begin_child(name, attributes)
         self._count += 1
-        if depth and (
+        index = self._parser.CurrentByteIndex
+        if (
             self._count > self._max_count
             or depth >= MAX_DEPTH
-            or self._parser.CurrentByteIndex - self._begin > self._max_size
+            or index - self._begin > self._max_size
+            or index in self._shortened
         ):
             self._leave_out(depth)
             return
@@ -220,6 +225,9 @@ class Parser:
 
     def _end(self, _: str) -> None:
         element = self._open.pop()
+        if len(self._open) == 3 and self._own and (element.uri, element.name) == (NS_ROSTER, "item"):
+            fold_contact(element, self._open[2], self._open[1])
+            _take_apart(element)
         if len(self._open) != 1:
             return
         if self._parser.CurrentByteIndex - self._begin > self._max_size:
@@ -228,9 +236,10 @@ class Parser:
             self._scanned_end(_)
             return
         self._built += self._count
-        as_text = self._as_text and element.name in ("message", "presence")
-        self._elements.append(Stanza(element) if as_text else element)
-        if as_text:
+        if self._own or not self._as_text:
+            self._elements.append(element)
+        else:
+            self._elements.append(element.toXml())
             _take_apart(element)
 
     def _text(self, text: str) -> None:
@@ -241,19 +250,23 @@ class Parser:
             return
         children = self._open[-1].children
         if children and isinstance(children[-1], str):
-            children[-1] += text
-        else:
-            children.append(text)
+            text = children.pop() + text
+        if len(text) > MAX_STANZA_SIZE:
+            self._leave_out(len(self._open) - 1)
+            return
+        children.append(text)
 
     def _leave_out(self, depth: int) -> None:
         """Build nothing more of this child of the root; only scan to its end.
 
         :param depth: its open elements.
         """
-        if self._own:
-            raise InvalidBody("an element of the login is too large or nested too deep")
+        if self._own or not depth:
+            raise InvalidBody("the body or an element of the login is too large or nested too deep")
         self._left_out += 1
         self._depth = depth
+        for element in self._open[1:2]:
+            _take_apart(element)
         del self._open[1:]
         parser = self._parser
         parser.StartElementHandler, parser.EndElementHandler = self._scanned_start, self._scanned_end

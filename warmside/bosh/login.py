@@ -10,7 +10,7 @@ import secrets
 from twisted.words.xish.domish import Element
 
 from warmside.bosh import sasl
-from warmside.bosh.body import NS_SASL, NS_STREAMS, Body
+from warmside.bosh.body import NS_SASL, NS_STREAMS, Arrived, Body
 from warmside.bosh.errors import UNDEFINED, InvalidResponse, NotAuthenticated, NotBound, Refused, WrongJID, ended
 from warmside.bosh.session import Request, Session, condition_in, stream_error
 from warmside.jids import JID, InvalidJID, PreparedJID, prepare
@@ -55,7 +55,7 @@ class Login:
         self.step = "session creation"
         self.jid: JID | None = None
         """The bound JID, with its host as the server spells it."""
-        self.others: list[Element] = []
+        self.others: list[Arrived] = []
         """Elements that belong to neither the login nor its pings, in order of arrival."""
         self.work: sasl.Work | None = None
         """Work to do outside the reactor's thread; its result must be passed to `worked`."""
@@ -133,9 +133,9 @@ class Login:
         self._to_send.append(sasl.response(data))
         return self._advance()
 
-    def _read(self, elements: list[Element]) -> None:
+    def _read(self, elements: list[Arrived]) -> None:
         for element in elements:
-            if element.name in ("message", "presence"):
+            if isinstance(element, str):
                 self.others.append(element)
                 continue
             match (element.uri, element.name):

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.body import SLICE, Body, InvalidBody, Parser
+from warmside.bosh.body import SLICE, Arrived, Body, InvalidBody, Parser
 from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
 from warmside.bosh.session import Recoverable, Request, Session, not_bosh
@@ -117,7 +117,7 @@ class LoginRunner:
         """Seconds after which a request has arrived at the manager."""
         return max(MIN_ARRIVAL_TIME, 2 * self._round_trip)
 
-    async def exchange(self, stanzas: Sequence[Element]) -> list[Element]:
+    async def exchange(self, stanzas: Sequence[Element]) -> list[Arrived]:
         """Send stanzas, or an empty request, and wait for the response. No other request may be outstanding.
 
         :returns: the elements that arrived with the response.
@@ -127,7 +127,7 @@ class LoginRunner:
         await self._until_answered()
         return self.session.take()
 
-    async def pause(self, seconds: int) -> tuple[bool, list[Element]]:
+    async def pause(self, seconds: int) -> tuple[bool, list[Arrived]]:
         """Let the manager keep the session unattended for some seconds (XEP-0124, 10).
 
         ejabberd honours a pause without a response to it, and loses the stanzas that are queued when it arrives.
@@ -138,7 +138,7 @@ class LoginRunner:
         :returns: True if the session was paused, and the elements that arrived meanwhile.
         :raises BoshError: the session has ended.
         """
-        arrived: list[Element] = []
+        arrived: list[Arrived] = []
         attempts = 0
         while not await self._hold_empty_request():
             arrived += self.session.take()
@@ -203,7 +203,7 @@ class LoginRunner:
 
     async def _parse(self, data: bytes) -> Body:
         """Parse a long response in turns."""
-        turns, parser = Turns(self._reactor), Parser(self.session.awaited, as_text=True)
+        turns, parser = Turns(self._reactor), Parser(self.session.awaited)
         try:
             for _ in parser.parse(data):
                 if turns.due:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.body import NS_STREAMS, NS_XBOSH, NS_XML, Attribute, Body, InvalidBody, decode, encode
+from warmside.bosh.body import NS_STREAMS, NS_XBOSH, NS_XML, Arrived, Attribute, Body, InvalidBody, decode, encode
 from warmside.bosh.errors import UNDEFINED, BoshError, InvalidResponse, StreamFailed, Terminated, ended
 
 MAX_FIRST_RID = 2**52
@@ -78,7 +78,7 @@ class Session:
         """Number of stanzas over the limits of size; see `warmside.bosh.body`."""
         self._due = self.next_rid
         self._early: dict[int, Body] = {}
-        self._arrived: list[Element] = []
+        self._arrived: list[Arrived] = []
         self._acks = False
         self._last_was_empty = False
 
@@ -174,7 +174,7 @@ class Session:
             if ready.attributes.get("type") == "terminate":
                 self._terminated(ready)
 
-    def take(self) -> list[Element]:
+    def take(self) -> list[Arrived]:
         """Return the elements that arrived in order since the last call."""
         arrived, self._arrived = self._arrived, []
         return arrived
@@ -221,7 +221,7 @@ class Session:
     def _terminated(self, body: Body) -> None:
         self.over = True
         for element in body.elements:
-            if (element.uri, element.name) == (NS_STREAMS, "error"):
+            if isinstance(element, Element) and (element.uri, element.name) == (NS_STREAMS, "error"):
                 raise stream_error(element)
         condition = str(body.attributes.get("condition", UNDEFINED))
         raise ended(Terminated, "the connection manager terminated the session", condition)

@@ -13,19 +13,18 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.jid import InvalidFormat
 from twisted.words.protocols.jabber.xmlstream import STREAM_AUTHD_EVENT, STREAM_CONNECTED_EVENT
 from twisted.words.xish.domish import Element
 from twisted.words.xish.utility import EventDispatcher
 
-from warmside.bosh.body import NS_STREAMS
+from warmside.bosh.body import NS_STREAMS, Arrived
+from warmside.bosh.contacts import contacts_of
 from warmside.bosh.errors import BoshError, ConditionError
 from warmside.bosh.login import NS_CLIENT, NS_PING, new_stanza_id
 from warmside.bosh.session import stream_error
 from warmside.compat.xmpp import (
     Request,
     RosterClientProtocol,
-    RosterItem,
     RosterRequest,
     StreamManager,
     XMPPHandler,
@@ -34,9 +33,7 @@ from warmside.compat.xmpp import (
 from warmside.jids import PreparedJID
 from warmside.turns import Turns
 
-NS_ROSTER = "jabber:iq:roster"
-
-Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Element]]]
+Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Arrived]]]
 """Sends stanzas, or none, in one request; returns the elements that arrived with its response, in order."""
 
 
@@ -54,7 +51,7 @@ class HandoverData:
     """
 
     roster: list[dict[str, Any]] | None = None
-    stanzas: list[Element] = field(default_factory=list)
+    stanzas: list[Arrived] = field(default_factory=list)
     attach_within: int = 0
 
 
@@ -67,7 +64,7 @@ class BoshStream(EventDispatcher):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.outgoing: list[Element] = []
-        self.unclaimed: list[Element] = []
+        self.unclaimed: list[Arrived] = []
 
     def addBootstrap(self, event: str, function: Callable[..., Any]) -> None:
         """See twisted.words' ``BootstrapMixin``."""
@@ -84,11 +81,14 @@ class BoshStream(EventDispatcher):
         outgoing, self.outgoing = self.outgoing, []
         return outgoing
 
-    def received(self, element: Element) -> None:
+    def received(self, element: Arrived) -> None:
         """Pass an element to the handlers; keep it unless a handler awaited it.
 
         :raises BoshError: the element is a stream error.
         """
+        if isinstance(element, str):
+            self.unclaimed.append(element)
+            return
         if (element.uri, element.name) == (NS_STREAMS, "error"):
             raise stream_error(element)
         if element.name == "iq":
@@ -103,16 +103,12 @@ class Roster(RosterClientProtocol):  # type: ignore[misc]
     def connectionInitialized(self) -> None:
         """Observe nothing: wokkel would answer roster pushes."""
 
-    def fetch(self) -> "Deferred[list[Element]]":
-        """Fetch the contacts, as they are in the result."""
+    def fetch(self) -> "Deferred[list[dict[str, Any]]]":
+        """Fetch the contacts, in the form of the reply."""
         request = RosterRequest(stanzaType="get")
         request.stanzaID = new_stanza_id()
         fetched: Deferred[Element] = self.request(request)
-        return fetched.addCallback(
-            lambda result: [
-                item for query in result.elements(NS_ROSTER, "query") for item in query.elements(NS_ROSTER, "item")
-            ]
-        )
+        return fetched.addCallback(contacts_of)
 
 
 class Presence(XMPPHandler):  # type: ignore[misc]
@@ -179,14 +175,7 @@ async def prepare_handover(
     for result in results:
         if isinstance(result, Failure):
             raise _roster_refused(result)
-    if not roster:
-        return HandoverData(None, stream.unclaimed)
-    contacts = []
-    for item in results[0]:
-        contacts.append(_contact(item))
-        if turns.due:
-            await turns.rest()
-    return HandoverData(contacts, stream.unclaimed)
+    return HandoverData(results[0] if roster else None, stream.unclaimed)
 
 
 def _roster_refused(failure: Failure) -> BoshError:
@@ -195,20 +184,3 @@ def _roster_refused(failure: Failure) -> BoshError:
     refused = RosterRefused("the server did not return the roster", str(error.condition))
     refused.step = "roster"
     return refused
-
-
-def _contact(item: Element) -> dict[str, Any]:
-    """Return a contact in the form of the reply. One that wokkel can't parse is returned as it is."""
-    try:
-        contact = RosterItem.fromElement(item)
-        name, ask, groups = contact.name, "subscribe" if contact.pendingOut else None, sorted(contact.groups)
-    except (InvalidFormat, UnicodeError, LookupError, RuntimeError):
-        name, ask = item.getAttribute("name", ""), item.getAttribute("ask")
-        groups = [str(group) for group in item.elements(NS_ROSTER, "group")]
-    return {
-        "jid": item.getAttribute("jid", ""),
-        "name": name or None,
-        "subscription": item.getAttribute("subscription", "none"),
-        "ask": ask,
-        "groups": groups,
-    }

@@ -12,12 +12,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from wokkel.generic import Request
     from wokkel.subprotocols import StreamManager, XMPPHandler
-    from wokkel.xmppim import RosterClientProtocol, RosterItem, RosterRequest
+    from wokkel.xmppim import RosterClientProtocol, RosterRequest
 
 __all__ = [
     "Request",
     "RosterClientProtocol",
-    "RosterItem",
     "RosterRequest",
     "StreamManager",
     "XMPPHandler",

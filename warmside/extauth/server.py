@@ -16,7 +16,8 @@ from warmside.extauth.request import ExtauthRequest, MalformedRequest
 
 MAX_PEERS = 256
 FIRST_BYTE_TIMEOUT = 10.0
-"""Seconds for the first byte of a new connection. Afterwards a connection may be idle for any time."""
+"""Seconds for the first byte of a new connection, and from there for the rest of its first frame. Afterwards a
+connection may be idle for any time."""
 REMIND_INTERVAL = 60.0
 """Seconds between two messages that `MAX_PEERS` is reached."""
 
@@ -108,17 +109,22 @@ class _Peer(ExtauthProtocol):
     factory: ExtauthFactory
     proven = False
     """True after a well-formed request."""
+    _begun = False
     _timer: Any = None
 
     def connectionMade(self) -> None:
         self.write = ImmediateWriter(self.transport).write
-        self._timer = call_later(FIRST_BYTE_TIMEOUT, self.transport.abortConnection)
+        self._start_timer()
 
     def dataReceived(self, data: bytes) -> None:
-        self._stop_timer()
+        if not self._begun:
+            self._begun = True
+            self._stop_timer()
+            self._start_timer()
         super().dataReceived(data)
 
     def stringReceived(self, string: bytes) -> None:
+        self._stop_timer()
         if not self.proven:
             try:
                 ExtauthRequest.parse(string)
@@ -134,6 +140,9 @@ class _Peer(ExtauthProtocol):
         self._stop_timer()
         self.factory.disconnected(self)
         super().connectionLost(reason)
+
+    def _start_timer(self) -> None:
+        self._timer = call_later(FIRST_BYTE_TIMEOUT, self.transport.abortConnection)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -48,7 +48,7 @@ async def warm_session(reactor: Any, login: Login, data: HandoverData, public_ur
     turns = Turns(reactor)
     stanzas = []
     for element in login.others + data.stanzas:
-        stanzas.append(element.toXml())
+        stanzas.append(element if isinstance(element, str) else element.toXml())
         if turns.due:
             await turns.rest()
     return WarmSession(

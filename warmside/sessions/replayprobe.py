@@ -25,8 +25,8 @@ from warmside.jids import JID, PreparedJID
 from warmside.otp import OneTimePassword
 from warmside.sessions.passwords import OneTimePasswords
 from warmside.sessions.singleflight import SingleFlight
-from warmside.sessions.verdicts import UnsafeHost, error_from, facts_of
-from warmside.store.interface import HostState, HostVerdict, StoreError, VerdictStore
+from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost, error_from, facts_of
+from warmside.store.interface import HostState, HostVerdict, RevocationStatus, StoreError, VerdictStore
 from warmside.throttle.limits import Kind, TooManyFailures
 
 VERDICT_TIME = 60.0
@@ -210,14 +210,21 @@ class ReplayProbe:
             self.log.critical("{reason}", reason=str(error_from(host, verdict)))
         return True
 
-    async def _probe(self, host: str, lease: str, failures: int) -> HostVerdict | None:
-        """Log in up to three times, and return the result; ``None`` if the lease was lost meanwhile."""
+    async def _probe(self, host: str, lease: str, failures: int, *, again: bool = True) -> HostVerdict | None:
+        """Log in up to three times, and return the result; ``None`` if the lease was lost meanwhile.
+
+        :param again: True to start again if the first password was redeemed and yet rejected: the process that
+            redeemed it was killed before it answered.
+        """
         jid = unknown_user(host)
         password = await self._passwords.mint(jid.userhost())
         try:
             try:
                 await self._authenticate(jid, password, Kind.REPEATED_PROBE if failures else Kind.PROBE)
             except (Refused, NotAuthenticated) as error:
+                if again and isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE:
+                    extended = self._verdicts.extend(host, lease, LEASE_TIME)
+                    return await self._probe(host, lease, failures, again=False) if extended else None
                 return self._refused(failures + 1, facts_of(error))
             if not self._verdicts.extend(host, lease, LEASE_TIME):
                 return None

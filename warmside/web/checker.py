@@ -89,7 +89,9 @@ class AdminChecker:
             if verdict.previously_accepted and attempt.account in self._directory.accounts:
                 return await self._check_again(attempt, verdict)
             try:
-                correct = await self._hashes.check(attempt.password, hashed, slowed=verdict.address_slowed)
+                correct = await self._hashes.check(
+                    attempt.password, hashed, address=attempt.address, slowed=verdict.address_slowed
+                )
             except Overloaded:
                 await verdict.delay(self._hashes.check_time)
                 raise
