@@ -87,7 +87,7 @@ class Daemons(TestCase):
         made.privilegedStartService()
         made.startService()
         self.assertIsNotNone(warmside.authority)
-        self.assertEqual(len(databases.opened), 5)
+        self.assertEqual(len(databases.opened), 6)
         await made.stopService()
         self.assertEqual(databases.open(), 0)
         self.assertIn("STOPPING=1", self.notified)

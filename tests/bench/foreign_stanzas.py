@@ -35,6 +35,7 @@ from warmside.sessions.model import WarmRequest, WarmSession
 from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
 from warmside.store.accepted import AcceptedPasswords
+from warmside.store.ends import SQLiteEnds
 from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
 from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
@@ -108,7 +109,7 @@ class Bench:
         self._warmer = Warmer(
             Runtime(reactor, deferToThread),
             lambda _: host,
-            Stores(passwords, SQLiteVerdicts(None)),
+            Stores(passwords, SQLiteVerdicts(None), SQLiteEnds(None)),
             Throttle(reactor, SQLiteFailureCounters(None), AcceptedPasswords(None)),
             lambda _: None,
         )

@@ -3,7 +3,6 @@
 A server lists every connected resource, also one that has sent no presence. It needs mod_disco and no rights.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,14 +13,11 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh.errors import UNDEFINED, NoSessionList
 from warmside.bosh.login import new_stanza_id
-from warmside.bosh.stream import BoshStream
+from warmside.bosh.stream import BoshStream, Exchange
 from warmside.compat.xmpp import Request, StreamManager, XMPPHandler
 from warmside.jids import JID, InvalidJID, PreparedJID, prepare
 
 NS_ITEMS = "http://jabber.org/protocol/disco#items"
-
-Exchange = Callable[[Sequence[Element]], Awaitable[Sequence[Element]]]
-"""See `warmside.bosh.stream.Exchange`."""
 
 
 class _Items(Request):  # type: ignore[misc]
