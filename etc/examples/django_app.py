@@ -34,7 +34,7 @@ def chat_session(request: HttpRequest) -> JsonResponse:
     """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
     user = request.session.get("user")  # in your project: request.user, if it is_authenticated
     if user is None:
-        return answer({"error": "log in first"}, 403)
+        return answer({"error": "log in first"}, 401)
     try:
         reply = requests.post(
             f"{WARMSIDE}/warm",
@@ -69,7 +69,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def log_out(request: HttpRequest) -> HttpResponse:
-    """Log out. The page ends its chat session before it calls this; see session.js."""
+    """Log out. The page ends its chat session before it calls this."""
     request.session.flush()
     return redirect("/")
 

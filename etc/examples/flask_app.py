@@ -28,15 +28,14 @@ def answer(members: dict[str, object], status: int) -> Response:
     return reply
 
 
-@app.route("/chat-session", methods=["GET", "POST"])
-def chat_session() -> Response:
-    """Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser."""
+def post_to_warmside(path: str) -> Response:
+    """Return warmside's reply for the logged-in user. The JID comes from the login, never from the browser."""
     user = session.get("user")
     if user is None:
-        return answer({"error": "log in first"}, 403)
+        return answer({"error": "log in first"}, 401)
     try:
         reply = requests.post(
-            f"{WARMSIDE}/warm",
+            WARMSIDE + path,
             json={"jid": f"{user}@{CHAT_HOST}"},  # a bare JID: each tab gets its own session
             auth=LOGIN,
             headers={"Accept": "application/json"},
@@ -50,17 +49,36 @@ def chat_session() -> Response:
     return answer(reply.json(), 200)
 
 
+@app.route("/chat-session", methods=["GET", "POST"])
+def chat_session() -> Response:
+    """Return JID, SID and RID, for a client that attaches to a session."""
+    return post_to_warmside("/warm")
+
+
+@app.route("/chat-credentials", methods=["GET", "POST"])
+def chat_credentials() -> Response:
+    """Return JID and one-time password, for a client that logs in itself."""
+    return post_to_warmside("/credentials")
+
+
+@app.get("/chat-allowed")
+def chat_allowed() -> Response:
+    """Return 204 if a user is logged in, else 401. A web server requests it before it lets a browser connect to /ws."""
+    return Response(status=204 if "user" in session else 401)
+
+
 @app.post("/login")
 def log_in() -> AnyResponse:
     """Replace this with your own login: it checks no password. A name with @ or / would change the JID."""
     if not re.fullmatch("[a-z0-9.-]{1,40}", request.form["user"]):
         return answer({"error": "no such user"}, 403)
     session["user"] = request.form["user"]
-    return redirect("/static/page.html", 303)
+    return redirect("/static/strophe.html", 303)
 
 
 @app.post("/logout")
 def log_out() -> AnyResponse:
-    """Log out. The page ends its chat session before it calls this; see session.js."""
+    """Log out, and end all chat sessions of the user."""
+    post_to_warmside("/end")
     session.clear()
-    return redirect("/static/page.html", 303)
+    return redirect("/static/strophe.html", 303)

@@ -11,7 +11,7 @@ const users = new Map(); // session cookie -> user
 
 // Return JID, SID and RID for the logged-in user. The JID comes from the login, never from the browser.
 async function chatSession(user) {
-  if (!user) return [403, {error: "log in first"}];
+  if (!user) return [401, {error: "log in first"}];
   try {
     const reply = await fetch(`${WARMSIDE}/warm`, {
       method: "POST",
@@ -51,7 +51,7 @@ createServer(async (request, response) => {
     return answer(200, {}, {"Set-Cookie": `id=${id}; HttpOnly; SameSite=Lax; Path=/`});
   }
   if (path === "/logout" && request.method === "POST") {
-    // The page ends its chat session before it calls this; see session.js.
+    // The page ends its chat session before it calls this.
     users.delete(cookie);
     return answer(200, {});
   }

@@ -9,7 +9,7 @@ declare(strict_types=1);
 function chat_session(?string $user): array
 {
     if ($user === null) {
-        return [403, ['error' => 'log in first']];
+        return [401, ['error' => 'log in first']];
     }
     $login = base64_encode('webapp:' . getenv('WARMSIDE_PASSWORD'));
     $context = stream_context_create(['http' => [
@@ -45,7 +45,7 @@ if ($path === '/chat-session') {
         [$status, $members] = [403, ['error' => 'no such user']];
     }
 } elseif ($path === '/logout' && $_SERVER['REQUEST_METHOD'] === 'POST') {
-    // The page ends its chat session before it calls this; see session.js.
+    // The page ends its chat session before it calls this.
     session_destroy();
     [$status, $members] = [200, []];
 } else {

@@ -1,18 +1,15 @@
-"""Limits of ejabberd and of a web server before it, from the samples, with the real programs."""
+"""Limits of ejabberd, from the sample, with the real program."""
 
 import base64
-import http.client
 import re
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from private_ejabberd import answers, free_port
+from private_ejabberd import free_port
 
-from tests.real.boshclient import BoshClient
-from tests.real.parts import ROOT, Server, basic, exchanged, until
+from tests.real.parts import ROOT, Server, basic
 
 OVERSIZED = 70_000
 """Characters of a password that does not fit into a frame of extauth."""
@@ -30,25 +27,6 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     running = Server(tmp_path_factory.mktemp("limits"), listeners=open_port).start()
     yield running, port
     running.stop()
-
-
-@pytest.fixture
-def nginx(sampled: tuple[Server, int], tmp_path: Path) -> Iterator[int]:
-    """Run nginx with the sample before ejabberd; return its port."""
-    port = free_port()
-    site = exchanged((ROOT / "etc/nginx.conf").read_text(), ("127.0.0.1:5282", f"127.0.0.1:{sampled[0].bosh}"))
-    main = tmp_path / "main.conf"
-    main.write_text(
-        f"daemon off;\nmaster_process off;\npid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\nclient_body_temp_path {tmp_path}/body;\n"
-        f"proxy_temp_path {tmp_path}/proxy;\nfastcgi_temp_path {tmp_path}/f;\nuwsgi_temp_path {tmp_path}/u;\n"
-        f"scgi_temp_path {tmp_path}/s;\nserver {{\nlisten 127.0.0.1:{port};\n{site}}}\n}}\n"
-    )
-    process = subprocess.Popen(["/usr/sbin/nginx", "-p", tmp_path, "-c", main])
-    until(lambda: answers(port))
-    yield port
-    process.terminate()
-    process.wait(20)
 
 
 def plain(user: str, password: str) -> str:
@@ -113,26 +91,4 @@ def test_clients_are_offered_plain_and_not_oauth(sampled: tuple[Server, int]) ->
     assert reply.status == 200
     password = reply.json()["password"]
     assert "<success" in c2s_reply(port, plain("juliet", password))
-    assert server.warm(jid="juliet@example.org").status == 200
-
-
-def test_nginx_passes_sessions_on_and_rejects_oversized_passwords(sampled: tuple[Server, int], nginx: int) -> None:
-    server, _ = sampled
-    programs = server.programs()
-    reply = server.warm(jid="juliet@example.org", wait=1)
-    client = BoshClient(nginx).attach(reply.json())
-    assert client.ping()
-    client.terminate()
-    body = (
-        "<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='example.org' wait='1' hold='1' ver='1.6' "
-        f"content='text/xml'>{plain('juliet', 'x' * OVERSIZED)}</body>"
-    )
-    for _ in range(ATTEMPTS):
-        connection = http.client.HTTPConnection("127.0.0.1", nginx, timeout=60)
-        try:
-            connection.request("POST", "/bosh", body.encode(), {"Content-Type": "text/xml; charset=utf-8"})
-            assert connection.getresponse().status == 413
-        finally:
-            connection.close()
-    assert server.programs() == programs
     assert server.warm(jid="juliet@example.org").status == 200
