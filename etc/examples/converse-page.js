@@ -4,6 +4,8 @@ import {LoggedOut, bare, become, fetchForUser, logOut, onLogOut} from "./user.js
 
 const {websocket, credentials: url, logout} = document.body.dataset;
 const assets = new URL("converse/", document.baseURI);
+const address = new URL(websocket, document.baseURI);
+address.protocol = address.protocol.replace("http", "ws"); // https: becomes wss:
 
 function show(state, text = "") {
   const element = document.getElementById("state");
@@ -74,7 +76,7 @@ async function start() {
     authentication: "login",
     auto_login: true,
     credentials_url: url, // Converse.js reconnects after a rejected password only with this setting
-    websocket_url: websocket,
+    websocket_url: address.href,
     assets_path: assets.pathname,
     clear_cache_on_logout: true,
     discover_connection_methods: false,

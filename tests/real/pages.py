@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from tests.real.boshclient import CLIENT, BoshClient
 from tests.real.browser import Browser
-from tests.real.parts import Server
+from tests.real.parts import Server, until
 
 FRIEND = "friend@example.org"
 
@@ -36,8 +36,9 @@ def write_to(server: Server, user: str, text: str) -> None:
     server.command("send_message", type="chat", **fields)
 
 
-def received_by_friend(server: Server) -> list[tuple[str, str]]:
-    """Return sender (bare JID) and text of the messages that wait for the friend, as its client sees them."""
+def received_by_friend(server: Server, count: int) -> list[tuple[str, str]]:
+    """Wait for a number of messages to the friend; return sender (bare JID) and text of all, as its client sees them."""
+    until(lambda: server.offline_messages("friend") >= count)
     count = server.offline_messages("friend")
     client: BoshClient = server.attached(FRIEND)
     client.presence()

@@ -106,7 +106,7 @@ def test_after_a_log_out_the_next_user_is_alone_in_all_tabs(
         sees_nothing_of(browser, "for Ann alone", "written by Ann", "ann@example.org")
         other_tab(browser)
     assert server.sessions("ann") == [] and len(server.sessions("bob")) == 2
-    assert received_by_friend(server) == [
+    assert received_by_friend(server, 3) == [
         ("ann@example.org", "written by Ann"),
         ("bob@example.org", "Bob in one tab"),
         ("bob@example.org", "Bob in the other"),
@@ -125,6 +125,7 @@ def test_without_a_log_out_too_no_page_of_the_next_user_is_the_first_users(
     open_page(browser, site, page)
     other_tab(browser)
     open_page(browser, site, page)
+    page.send(browser, "written by Carl")
     write_to(server, "carl", "for Carl alone")
     browser.sees("body", "for Carl alone")
     log_in(browser, site.url, "dora")
@@ -140,7 +141,8 @@ def test_without_a_log_out_too_no_page_of_the_next_user_is_the_first_users(
     page.send(browser, "Dora again")
     sees_nothing_of(browser, "for Carl alone", "carl@example.org")
     assert server.sessions("carl") == []
-    assert received_by_friend(server) == [
+    assert received_by_friend(server, 3) == [
+        ("carl@example.org", "written by Carl"),
         ("dora@example.org", "written by Dora"),
         ("dora@example.org", "Dora again"),
     ]
