@@ -5,7 +5,7 @@ import {LoggedOut, bare, become, fetchForUser, logOut, onLogOut} from "./user.js
 
 const BODY = "http://jabber.org/protocol/httpbind";
 const SERVER_ERRORS = [0, 500, 502, 503, 504]; // 0: the network; Strophe repeats these requests
-const QUICK_END = 10_000; // milliseconds; a session that ends earlier counts as a failure
+const QUICK_END = 5000; // milliseconds; after a session that ended earlier, wait up to this time
 
 // Pass the stanzas of a reply of /warm to the handlers of the connection, in order. They came before the page attached.
 export function feedStanzas(connection, stanzas) {

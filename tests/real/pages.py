@@ -75,5 +75,29 @@ def open_converse_chat(browser: Browser) -> bool:
     return False
 
 
+def send_with_demo(browser: Browser, text: str) -> None:
+    """Send a message with the demo's page for Strophe."""
+    browser.sees("#contacts", "Friend")
+    browser.click("#contacts button")
+    browser.type("#send input", text)
+    browser.click("#send button")
+    browser.sees("#messages", text)
+
+
+def other_tab(browser: Browser) -> None:
+    """Switch to another tab; open it if there is one tab."""
+    current, handles = browser.driver.current_window_handle, browser.driver.window_handles
+    if len(handles) == 1:
+        browser.driver.switch_to.new_window("tab")
+    else:
+        browser.driver.switch_to.window(next(handle for handle in handles if handle != current))
+
+
+def sees_nothing_of(browser: Browser, *texts: str) -> None:
+    """Check that the visible text of the page has none of the texts."""
+    visible = browser.text("body")
+    assert not [text for text in texts if text in visible], visible
+
+
 STROPHE = Page("/static/strophe.html", send_with_strophe)
 CONVERSE = Page("/static/converse.html", send_with_converse)

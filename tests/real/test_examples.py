@@ -86,8 +86,12 @@ def application(request: pytest.FixtureRequest, server: Server) -> Iterator[Appl
     running.close()
 
 
-def test_every_example_but_ruby_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {*NAMES, "rails_controller.rb", "page.html", "session.js"}
+PAGES = {"chat.css", "converse.html", "converse-page.js", "session.js", "strophe.html", "strophe-page.js", "user.js"}
+"""Files of the pages, which test_page.py runs."""
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {*NAMES, *PAGES}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -121,14 +125,14 @@ def test_request_fields_do_not_change_the_user(application: Application, server:
 
 def test_a_session_requires_a_login(application: Application) -> None:
     application.cookies = ""
-    assert application.request("GET", "/chat-session?user=hamlet").status == 403
+    assert application.request("GET", "/chat-session?user=hamlet").status == 401
     application.log_in("osric")
     before = application.cookies
     application.request("POST", "/logout", {})
     for cookies in [application.cookies] + ([before] if application.stores_sessions else []):
         application.cookies = cookies
         reply = application.request("GET", "/chat-session")
-        assert reply.status == 403 and reply.headers["Cache-Control"] == "no-store"
+        assert reply.status == 401 and reply.headers["Cache-Control"] == "no-store"
         assert set(reply.json()) == {"error"}
 
 

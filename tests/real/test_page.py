@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.real.browser import Browser
-from tests.real.pages import CONVERSE, STROPHE, Page, befriend, received_by_friend, write_to
+from tests.real.pages import (
+    CONVERSE,
+    STROPHE,
+    Page,
+    befriend,
+    other_tab,
+    received_by_friend,
+    sees_nothing_of,
+    write_to,
+)
 from tests.real.parts import Server, until
 from tests.real.proxy import SlowProxy
 from tests.real.website import Application, WebServer, log_in
@@ -57,21 +66,6 @@ def open_page(browser: Browser, site: WebServer, page: Page) -> None:
     """Open a page in this tab and wait until its user is online."""
     browser.get(site.url + page.path)
     browser.sees("#state", "online")
-
-
-def other_tab(browser: Browser) -> None:
-    """Switch to another tab; open it if there is one tab."""
-    current, handles = browser.driver.current_window_handle, browser.driver.window_handles
-    if len(handles) == 1:
-        browser.driver.switch_to.new_window("tab")
-    else:
-        browser.driver.switch_to.window(next(handle for handle in handles if handle != current))
-
-
-def sees_nothing_of(browser: Browser, *texts: str) -> None:
-    """Check that the visible text of the page has none of the texts."""
-    visible = browser.text("body")
-    assert not [text for text in texts if text in visible], visible
 
 
 PAGES = pytest.mark.parametrize("page", [STROPHE, CONVERSE], ids=["strophe", "converse"])
@@ -146,3 +140,146 @@ def test_without_a_log_out_too_no_page_of_the_next_user_is_the_first_users(
         ("dora@example.org", "written by Dora"),
         ("dora@example.org", "Dora again"),
     ]
+
+
+def both_pages(browser: Browser, site: WebServer) -> None:
+    """Open Converse.js in this tab, and the page with Strophe in another."""
+    open_page(browser, site, CONVERSE)
+    other_tab(browser)
+    open_page(browser, site, STROPHE)
+
+
+def both_see(browser: Browser, state: str) -> None:
+    """Wait until both tabs show a state."""
+    for _ in range(2):
+        browser.until(lambda: browser.text("#state").startswith(state))
+        other_tab(browser)
+
+
+def test_pages_come_back_after_a_restart_of_ejabberd_and_after_a_time_offline(
+    served: tuple[Server, int], site: WebServer, browser: Browser
+) -> None:
+    server, _ = served
+    befriend(server, "eve", "friend")
+    server.attached("friend@example.org").terminate()
+    log_in(browser, site.url, "eve")
+    open_page(browser, site, CONVERSE)
+    CONVERSE.send(browser, "Converse before")
+    other_tab(browser)
+    open_page(browser, site, STROPHE)
+    server.stop()
+    both_see(browser, "offline")
+    server.start()
+    both_see(browser, "online")
+    assert len(server.sessions("eve")) == 2
+    # The sessions end while the browser is offline, as after `inactivity` seconds.
+    site.stop()
+    both_see(browser, "offline")
+    assert server.post("/end", jid="eve@example.org").status == 200
+    site.start()
+    both_see(browser, "online")
+    until(lambda: len(server.sessions("eve")) == 2)
+    for session in server.sessions("eve"):
+        fields = {"from": "friend@example.org", "to": session, "subject": "", "body": "for this session"}
+        server.command("send_message", type="chat", **fields)
+    browser.sees("#messages", "for this session")
+    STROPHE.send(browser, "from Strophe")
+    other_tab(browser)
+    CONVERSE.send(browser, "from Converse")
+    browser.sees("body", "for this session")
+    assert sorted(received_by_friend(server, 3)) == [
+        ("eve@example.org", "Converse before"),
+        ("eve@example.org", "from Converse"),
+        ("eve@example.org", "from Strophe"),
+    ]
+
+
+def test_a_log_out_at_the_server_ends_both_pages(
+    served: tuple[Server, int], application: Application, site: WebServer, browser: Browser
+) -> None:
+    server, _ = served
+    log_in(browser, site.url, "fay")
+    both_pages(browser, site)
+    browser.driver.delete_all_cookies()  # the login of the application is over
+    assert len(server.post("/end", jid="fay@example.org").json()["ended"]) == 2
+    for _ in range(2):
+        browser.until(lambda: browser.text("#state") == "logged out")
+        other_tab(browser)
+    assert server.sessions("fay") == []
+
+
+LOADED = """
+const loaded = performance.getEntriesByType("resource").filter((entry) => entry.responseStatus);
+return [loaded.map((entry) => new URL(entry.name).origin), location.origin];
+"""
+"""Origins of the files that the page loaded, without those that its policy blocked."""
+
+
+@PAGES
+def test_a_link_does_not_change_the_addresses_and_nothing_is_fetched_from_other_hosts(
+    served: tuple[Server, int], site: WebServer, browser: Browser, page: Page
+) -> None:
+    log_in(browser, site.url, "gil")
+    elsewhere = "http://127.0.0.1:9/bosh"
+    browser.get(f"{site.url}{page.path}?bosh={elsewhere}#bosh={elsewhere}&websocket={elsewhere}&user=ann")
+    browser.sees("#state", "online")
+    origins, own = browser.driver.execute_script(LOADED)
+    assert set(origins) == {own}
+    assert len(served[0].sessions("gil")) == 1
+
+
+@PAGES
+def test_the_policy_allows_no_inline_script(browser: Browser, site: WebServer, page: Page) -> None:
+    browser.get(site.url + page.path)
+    policy = browser.find("meta[http-equiv]").get_dom_attribute("content")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["script-src"] == "'self'" and "unsafe" not in rules["style-src"]
+    script = "const e = document.createElement('script'); e.textContent = 'window.ran = true'; document.head.append(e);"
+    browser.driver.execute_script(script)
+    assert browser.driver.execute_script("return window.ran") is None
+
+
+RACE = """
+const [script, bosh, how, secret, done] = arguments;
+const element = document.createElement("script");
+element.src = script;
+element.onload = async () => {
+  const connection = new Strophe.Connection(bosh);
+  const started = performance.now();
+  const online = () => {
+    const id = connection.getUniqueId();
+    connection.addHandler(() => { connection.disconnect(); done(performance.now() - started); }, null, "iq", null, id);
+    connection.send($iq({type: "get", to: "example.org", id}).c("ping", {xmlns: "urn:xmpp:ping"}));
+    connection.flush();
+  };
+  const changed = (status) => {
+    if ([Strophe.Status.CONNECTED, Strophe.Status.ATTACHED].includes(status)) online();
+    if (status === Strophe.Status.AUTHFAIL || status === Strophe.Status.CONNFAIL) done(null);
+  };
+  if (how === "connect") return connection.connect("racer@example.org", secret, changed);
+  const session = await (await fetch("/chat-session", {method: "POST"})).json();
+  connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
+};
+document.head.append(element);
+"""
+
+
+def test_attaching_is_faster_than_logging_in_over_a_slow_network(
+    served: tuple[Server, int], application: Application, browser: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server, bosh = served
+    server.command("register", user="racer", host="example.org", password="county")
+    took: dict[str, list[float]] = {"connect": [], "attach": []}
+    with SlowProxy(bosh, 0.1) as slow_bosh, SlowProxy(application.port, 0.1) as slow_site:
+        page = f"http://127.0.0.1:{slow_site.port}"
+        address = f"http://127.0.0.1:{slow_bosh.port}/bosh"
+        log_in(browser, page, "racer")
+        for _ in range(3):
+            for how, times in took.items():
+                browser.get(f"{page}/static/chat.css")
+                times.append(browser.run(RACE, "strophe.umd.min.js", address, how, "county"))
+    middle = {how: sorted(times)[1] for how, times in took.items()}
+    with capsys.disabled():
+        print("\n100 ms round trips, from the loaded page to the first answered ping: "
+              + ", ".join(f"{how} {milliseconds:.0f} ms" for how, milliseconds in middle.items()))  # fmt: skip
+    assert middle["attach"] < middle["connect"]
