@@ -96,6 +96,7 @@ setup(
             "setuptools>=70.1",
             "selenium>=4.20",
             "types-cachetools",
+            "websocket-client>=1.7",
         ],
     },
     entry_points={"console_scripts": ["warmside = warmside.cli:main"]},

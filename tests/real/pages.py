@@ -37,7 +37,7 @@ def write_to(server: Server, user: str, text: str) -> None:
 
 
 def received_by_friend(server: Server, count: int) -> list[tuple[str, str]]:
-    """Wait for a number of messages to the friend; return sender (bare JID) and text of all, as its client sees them."""
+    """Wait for a number of messages to the friend; return bare JID of the sender and text, as its client sees them."""
     until(lambda: server.offline_messages("friend") >= count)
     count = server.offline_messages("friend")
     client: BoshClient = server.attached(FRIEND)

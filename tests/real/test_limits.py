@@ -4,7 +4,6 @@ import base64
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from private_ejabberd import free_port

@@ -1,7 +1,6 @@
 """The pages of etc/examples as they stand, behind nginx with its sample, in a browser."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -5,7 +5,6 @@ import http.client
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import websocket
