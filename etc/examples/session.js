@@ -113,11 +113,19 @@ export class ChatSession {
     const {connection} = this;
     this.connection = null; // callbacks of this connection have no effect from here on
     if (!connection?.connected) return;
-    const body = document.implementation.createDocument(BODY, "body").documentElement;
-    const {rid, sid} = connection._proto;
-    for (const [name, value] of Object.entries({rid, sid, type: "terminate"})) body.setAttribute(name, value);
-    body.append(...connection._data.filter((stanza) => stanza instanceof Element)); // not sent yet
-    navigator.sendBeacon(this.bosh, new XMLSerializer().serializeToString(body)); // sent also if the page goes away
+    const {sid} = connection._proto;
+    let {rid} = connection._proto;
+    // Beacons are sent also if the page goes away. Stanzas that Strophe has not sent yet get a request of their own:
+    // with the request that ends the session they would be lost.
+    const send = (attributes, stanzas = []) => {
+      const body = document.implementation.createDocument(BODY, "body").documentElement;
+      for (const [name, value] of Object.entries({rid: rid++, sid, ...attributes})) body.setAttribute(name, value);
+      body.append(...stanzas);
+      navigator.sendBeacon(this.bosh, new XMLSerializer().serializeToString(body));
+    };
+    const unsent = connection._data.filter((stanza) => stanza instanceof Element);
+    if (unsent.length) send({}, unsent);
+    send({type: "terminate"});
     connection.reset(); // removes the handlers, and ends polling
   }
 

@@ -35,6 +35,7 @@ $("#send").onsubmit = (event) => {
   event.preventDefault();
   const {to, text} = event.target.elements;
   chat.connection.send($msg({to: to.value, type: "chat"}).c("body").t(text.value));
+  chat.connection.flush(); // sends now, and not after 100 ms
   add(`${chat.user}: ${text.value}`);
   text.value = "";
 };
