@@ -27,7 +27,7 @@ HOST = os.environ.get("CHAT_HOST", "localhost")
 
 
 def post_to_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
-    """Request a session (``/warm``) or a one-time password (``/credentials``); return status and JSON.
+    """Request a session (``/warm``) a password (``/credentials``) or ``/end``; return status and JSON.
 
     The status is 200, or 502 for any failure.
     """
@@ -53,14 +53,14 @@ def post_to_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
 def chat_session(user: str | None, **fields: object) -> tuple[int, dict[str, Any]]:
     """Return a session for the logged-in user. The JID comes from the site's own login, never from the browser."""
     if user is None:
-        return 403, {"error": "log in first"}
+        return 401, {"error": "log in first"}
     return post_to_warmside("/warm", jid=f"{user}@{HOST}", **fields)
 
 
 def chat_credentials(user: str | None) -> tuple[int, dict[str, Any]]:
     """Return a one-time password for a browser that logs in itself over WebSocket."""
     if user is None:
-        return 403, {"error": "log in first"}
+        return 401, {"error": "log in first"}
     return post_to_warmside("/credentials", jid=f"{user}@{HOST}")
 
 
@@ -68,6 +68,7 @@ def chat_credentials(user: str | None) -> tuple[int, dict[str, Any]]:
 
 HERE = Path(__file__).parent
 LIBRARIES = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else HERE / "node_modules"
+FOLDERS = {"/lib/": LIBRARIES, "/examples/": HERE.parent / "examples"}
 PAGES = {"/": "index.html", "/strophe": "strophe.html", "/converse": "converse.html"}
 TYPES = {
     ".css": "text/css",
@@ -106,7 +107,7 @@ class Demo(BaseHTTPRequestHandler):
             self.file(path)
 
     def do_POST(self) -> None:
-        """Log in or out, or return a session for Strophe."""
+        """Log in or out, or return a session for Strophe or a one-time password for Converse.js."""
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > 1000:
             self.close_connection = True
@@ -125,18 +126,24 @@ class Demo(BaseHTTPRequestHandler):
                 LOGGED_IN[token] = name
                 self.reply(200, {"user": name}, cookie=f"demo={token}; HttpOnly; SameSite=Strict; Path=/")
         elif self.path == "/logout":
+            user = self.user()
             for token in [token for token in LOGGED_IN if f"demo={token}" in self.headers.get("Cookie", "")]:
                 del LOGGED_IN[token]
+            if user is not None:
+                post_to_warmside("/end", jid=f"{user}@{HOST}")
             self.reply(200, {}, cookie="demo=; Max-Age=0; Path=/")
         elif self.path == "/chat-session":
             self.reply(*chat_session(self.user(), presence="available", fetch="roster"))
+        elif self.path == "/chat-credentials":
+            self.reply(*chat_credentials(self.user()))
         else:
             self.reply(404, {"error": "not found"})
 
     def file(self, path: str) -> None:
         """Send a page, or a file of the demo or of a client library."""
-        root = LIBRARIES if path.startswith("/lib/") else HERE
-        file = (root / PAGES.get(path, path.removeprefix("/lib/").lstrip("/"))).resolve()
+        prefix = next((prefix for prefix in FOLDERS if path.startswith(prefix)), "/")
+        root = FOLDERS.get(prefix, HERE)
+        file = (root / PAGES.get(path, path.removeprefix(prefix).lstrip("/"))).resolve()
         if not file.is_relative_to(root.resolve()) or not file.is_file() or file.suffix == ".py":
             self.reply(404, {"error": "not found"})
         else:

@@ -12,7 +12,7 @@ import django
 from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 from django.db import IntegrityError, connection, models, transaction
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
@@ -119,11 +119,17 @@ def chat_session(request: HttpRequest) -> JsonResponse:
     return JsonResponse(warm(jid)) if jid else JsonResponse({"error": "log in first"}, status=401)
 
 
-@require_GET
+@require_POST
 def chat_credentials(request: HttpRequest) -> JsonResponse:
-    """Return JID and one-time password for a client that logs in itself. Converse.js fetches them with GET."""
+    """Return JID and one-time password for a client that logs in itself."""
     jid = jid_of(request)
     return JsonResponse(credential(jid)) if jid else JsonResponse({"error": "log in first"}, status=401)
+
+
+@require_GET
+def chat_allowed(request: HttpRequest) -> HttpResponse:
+    """Return 204 or 401. A web server asks it before a browser may connect to /ws; see etc/proxies."""
+    return HttpResponse(status=204 if jid_of(request) else 401)
 
 
 @require_POST
@@ -143,6 +149,7 @@ urlpatterns = [
     path("chat-user", chat_user),
     path("chat-session", chat_session),
     path("chat-credentials", chat_credentials),
+    path("chat-allowed", chat_allowed),
 ]
 
 if __name__ == "__main__":

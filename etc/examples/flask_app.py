@@ -63,11 +63,17 @@ def chat_session() -> ResponseReturnValue:
     return jsonify(warm(jid)) if jid else (jsonify(error="log in first"), 401)
 
 
-@app.get("/chat-credentials")
+@app.post("/chat-credentials")
 def chat_credentials() -> ResponseReturnValue:
-    """Return JID and one-time password for a client that logs in itself. Converse.js fetches them with GET."""
+    """Return JID and one-time password for a client that logs in itself."""
     jid = jids.get(session.get("user", ""))
     return jsonify(credential(jid)) if jid else (jsonify(error="log in first"), 401)
+
+
+@app.get("/chat-allowed")
+def chat_allowed() -> ResponseReturnValue:
+    """Return 204 or 401. A web server asks it before a browser may connect to /ws; see etc/proxies."""
+    return "", 204 if session.get("user") in jids else 401
 
 
 @app.post("/logout")

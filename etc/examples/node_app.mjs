@@ -46,7 +46,9 @@ const views = {
   "POST /logout": logOut,
   "GET /chat-user": (visit) => [200, {jid: jidOf(visit)}],
   "POST /chat-session": async (visit) => [200, await warm(jidOf(visit))],
-  "GET /chat-credentials": async (visit) => [200, await credential(jidOf(visit))], // Converse.js fetches it with GET
+  "POST /chat-credentials": async (visit) => [200, await credential(jidOf(visit))],
+  // A web server asks it before a browser may connect to /ws; see etc/proxies.
+  "GET /chat-allowed": (visit) => [204, {jid: jidOf(visit)}],
 };
 
 async function respond(request) {
@@ -70,5 +72,5 @@ async function respond(request) {
 createServer(async (request, response) => {
   const [status, members, headers] = await respond(request);
   response.writeHead(status, {"Content-Type": "application/json", "Cache-Control": "no-store", ...headers});
-  response.end(JSON.stringify(members));
+  response.end(status === 204 ? undefined : JSON.stringify(members));
 }).listen(Number(process.env.PORT ?? 3000), "127.0.0.1");

@@ -78,8 +78,9 @@ try {
         'POST /logout' => log_out(),
         'GET /chat-user' => [200, ['jid' => jid_of_user()]],
         'POST /chat-session' => [200, warm(jid_of_user())],
-        // Converse.js fetches it with GET.
-        'GET /chat-credentials' => [200, credential(jid_of_user())],
+        'POST /chat-credentials' => [200, credential(jid_of_user())],
+        // A web server asks it before a browser may connect to /ws; see etc/proxies.
+        'GET /chat-allowed' => [204, ['jid' => jid_of_user()]],
         default => [404, ['error' => 'not found']],
     };
 } catch (LoggedOut) {
@@ -95,4 +96,6 @@ try {
     [$status, $members] = [403, ['error' => 'there is no chat for this account']];
 }
 http_response_code($status);
-echo json_encode((object) $members);
+if ($status !== 204) {
+    echo json_encode((object) $members);
+}

@@ -1,54 +1,137 @@
-// The browser's side, with Strophe: online at once, the same session after a reload, and never the session of the
-// previous user. Load strophe.umd.min.js first.
+// A chat session over Strophe that starts with the login of the application and ends with it.
+// Load strophe.umd.min.js first. strophe-page.js shows the use.
+
+import {LoggedOut, bare, become, fetchForUser, logOut, onLogOut} from "./user.js";
+
+const BODY = "http://jabber.org/protocol/httpbind";
+const SERVER_ERRORS = [0, 500, 502, 503, 504]; // 0: the network; Strophe repeats these requests
+const QUICK_END = 5000; // milliseconds; after a session that ended earlier, wait up to this time
+
+// Pass the stanzas of a reply of /warm to the handlers of the connection, in order. They came before the page attached.
+export function feedStanzas(connection, stanzas) {
+  const xml = `<body xmlns="${BODY}">${stanzas.join("")}</body>`;
+  const body = new DOMParser().parseFromString(xml, "text/xml").documentElement;
+  connection._dataRecv({getResponse: () => body}); // the method that takes every response in Strophe
+}
 
 export class ChatSession {
-  // bosh: URL of the connection manager. changed(status): called with each status of Strophe's.
-  // url, method: the request that returns JID, SID and RID from your application.
-  constructor(bosh, changed, url = "/chat-session", method = "POST") {
-    this.url = url;
-    this.method = method;
-    this.changed = changed;
-    this.connection = new Strophe.Connection(bosh, {keepalive: true}); // keeps the session over a reload
+  // bosh: URL of the connection manager.
+  // url: URL of the application that returns the JSON of POST /warm for its logged-in user.
+  // prepare(connection, session): adds handlers. It is called for each new session, before the first stanza.
+  // changed(state, text): state is "connecting", "online", "offline" or "logged out"; text says more, or is empty.
+  constructor({bosh, url = "/chat-session", prepare, changed}) {
+    Object.assign(this, {bosh, url, prepare, changed});
+    this.user = null; // bare JID, as the server knows it
+    this.connection = null;
+    this.state = "";
+    this.run = null; // aborts the current start()
+    onLogOut(() => this.stop("logged out"));
+    addEventListener("online", () => this.renewIfOver());
+    addEventListener("pagehide", () => this.terminate()); // contacts see the user offline at once
+    addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
-  // Resume this tab's session if it belongs to the user, or attach to a new one.
-  async start(user) {
-    const changed = (status) => this.changed(status);
-    if (sessionStorage.getItem("chat-user") === user) {
-      try {
-        this.connection.restore(undefined, (status) => {
-          const over = status === Strophe.Status.CONNFAIL || status === Strophe.Status.DISCONNECTED;
-          if (over) this.forget();
-          this.changed(status);
-        });
-        this.connection.flush();
-        return;
-      } catch (error) {
-        // No session to resume: get a new one.
-      }
+  // Get a session and attach to it. Do the same whenever a session is over, until the user is logged out.
+  async start() {
+    this.run?.abort();
+    this.terminate();
+    const {signal} = (this.run = new AbortController());
+    this.show("connecting");
+    try {
+      const failed = (text) => this.show("offline", text);
+      const session = await fetchForUser(this.url, {failed, signal});
+      if (this.user && this.user !== bare(session.jid)) throw new LoggedOut("another user is logged in");
+      await become(session.jid);
+      signal.throwIfAborted();
+      this.user = bare(session.jid);
+      this.attach(session);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof LoggedOut) this.stop("logged out", error.message);
+      else this.show("offline", error.message);
     }
-    this.forget();
-    const reply = await fetch(this.url, {method: this.method});
-    if (!reply.ok) throw new Error((await reply.json()).error);
-    const session = await reply.json();
-    sessionStorage.setItem("chat-user", user);
-    const {jid, sid, rid} = session;
-    sessionStorage.setItem("strophe-bosh-session", JSON.stringify({jid, sid, rid})); // allows a reload before the first request
-    this.connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-    this.connection.flush(); // starts polling; attach() does not if the connection object is older than 100 ms
   }
 
-  // End the chat session, then the session of the application.
-  async logOut() {
-    const ended = new Promise((resolve) => (this.changed = (status) => status === Strophe.Status.DISCONNECTED && resolve()));
-    this.connection.disconnect("logged out");
-    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 3000))]);
-    this.forget();
-    await fetch("/logout", {method: "POST", redirect: "manual"});
+  attach(session) {
+    const connection = (this.connection = new Strophe.Connection(this.bosh));
+    const current = () => this.connection === connection;
+    const attached = Date.now();
+    const changed = (status) => {
+      if (status !== Strophe.Status.DISCONNECTED || !current()) return;
+      this.show("offline");
+      const delay = Date.now() - attached < QUICK_END ? QUICK_END * Math.random() : 0;
+      setTimeout(() => current() && this.start(), delay);
+    };
+    this.inactivity = session.inactivity * 1000;
+    this.failing = 0; // time of the first failed request since the last response
+    for (const status of SERVER_ERRORS)
+      connection.addProtocolErrorHandler("HTTP", status, () => {
+        if (!current()) return;
+        this.failing ||= Date.now();
+        this.show("offline");
+        this.renewIfOver();
+      });
+    this.prepare(connection, session);
+    connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
+    feedStanzas(connection, session.stanzas);
+    connection.rawInput = () => {
+      if (!current()) return;
+      this.failing = 0;
+      this.show("online");
+    };
+    // A session that was warmed with `presence` has priority -1. A new initial presence brings waiting messages and
+    // contact requests.
+    connection.send([$pres({type: "unavailable"}).tree(), $pres().tree()]);
+    connection.flush(); // starts polling; attach() does not if the connection object is older than 100 ms
   }
 
-  forget() {
-    sessionStorage.removeItem("chat-user");
-    sessionStorage.removeItem("strophe-bosh-session");
+  // Get a new session if the server has ended this one meanwhile: no request reached it for `inactivity` seconds.
+  renewIfOver() {
+    if (this.failing && Date.now() - this.failing > this.inactivity) this.start();
+  }
+
+  // End the session of this tab, and log out of the application in all tabs.
+  async logOut(url = "/logout") {
+    this.stop("offline", "logging out");
+    try {
+      await logOut(url);
+      this.show("logged out");
+    } catch (error) {
+      this.show("offline", `log-out failed: ${error.message}`);
+    }
+  }
+
+  // End the session of this tab.
+  stop(state, text) {
+    this.run?.abort();
+    this.terminate();
+    this.user = null;
+    this.show(state, text);
+  }
+
+  terminate() {
+    const {connection} = this;
+    this.connection = null; // callbacks of this connection have no effect from here on
+    if (!connection?.connected) return;
+    const {sid} = connection._proto;
+    let {rid} = connection._proto;
+    // Beacons are sent also if the page goes away. Stanzas that Strophe has not sent yet get a request of their own:
+    // with the request that ends the session they would be lost.
+    const send = (attributes, stanzas = []) => {
+      const body = document.implementation.createDocument(BODY, "body").documentElement;
+      for (const [name, value] of Object.entries({rid: rid++, sid, ...attributes})) body.setAttribute(name, value);
+      body.append(...stanzas);
+      navigator.sendBeacon(this.bosh, new XMLSerializer().serializeToString(body));
+    };
+    const unsent = connection._data.filter((stanza) => stanza instanceof Element);
+    if (unsent.length) send({}, unsent);
+    send({type: "terminate"});
+    connection.reset(); // removes the handlers, and ends polling
+  }
+
+  show(state, text = "") {
+    if (this.state === state && !text) return;
+    this.state = state;
+    this.changed(state, text);
   }
 }

@@ -10,6 +10,7 @@ from private_ejabberd import free_port
 from tests.real.boshclient import BoshClient
 from tests.real.browser import Browser, Demo, Open
 from tests.real.conftest import browser_listener
+from tests.real.pages import befriend
 from tests.real.parts import Server, until
 
 
@@ -75,15 +76,6 @@ def open_chat(browser: Browser) -> bool:
     return "Hello from afar" in browser.text(".chat-msg__text")
 
 
-def befriend(server: Server, *users: str) -> None:
-    """Make two users contacts of each other."""
-    for user, other in (users, users[::-1]):
-        server.command(
-            "add_rosteritem",
-            localuser=user, localhost="example.org", user=other, host="example.org", nick=other, group="", subs="both",
-        )  # fmt: skip
-
-
 @pytest.mark.parametrize(("client", "user"), [("/converse", "paris"), ("/converse?websocket", "laurence")])
 def test_converse_comes_online_sends_and_receives(
     served: tuple[Server, int], demo: Demo, open_browser: Open, client: str, user: str
@@ -147,7 +139,7 @@ def test_the_demo_rejects_requests_without_a_login(demo: Demo) -> None:
         connection.request(method, path)
         response = connection.getresponse()
         body: Any = response.read()
-        assert response.status in (403, 404) and b"sid" not in body
+        assert response.status in (401, 404) and b"sid" not in body
         assert response.headers["Cache-Control"] == "no-store"
         connection.close()
     connection = http.client.HTTPConnection("127.0.0.1", demo.port)

@@ -109,6 +109,7 @@ def test_each_tab_gets_its_own_session(application: Application, server: Server)
     jid = application.user("Rosencrantz")
     assert jid == f"{application.name}\\20rosencrantz@example.org"
     assert application.request("GET", "/chat-user").json() == {"jid": jid}
+    assert application.request("GET", "/chat-allowed").status == 204
     tabs = [application.request("POST", "/chat-session") for _ in range(2)]
     sessions = [reply.json() for reply in tabs]
     assert sorted(server.sessions(local_of(jid))) == sorted(session["jid"] for session in sessions)
@@ -120,7 +121,7 @@ def test_each_tab_gets_its_own_session(application: Application, server: Server)
 
 def test_a_credential_logs_a_client_in_once(application: Application, server: Server) -> None:
     jid = application.user("Osric")
-    credential = application.request("GET", "/chat-credentials").json()
+    credential = application.request("POST", "/chat-credentials").json()
     assert credential["jid"] == jid
     client = BoshClient(server.bosh)
     assert client.log_in(local_of(jid), credential["password"]).startswith(jid)
@@ -161,9 +162,10 @@ def test_the_log_out_ends_every_session(application: Application, server: Server
     assert len(server.sessions(local_of(jid))) == 2
     assert application.request("POST", "/logout").status == 200
     assert server.sessions(local_of(jid)) == []
-    for method, path in (("GET", "/chat-user"), ("POST", "/chat-session"), ("GET", "/chat-credentials")):
+    for method, path in (("GET", "/chat-user"), ("POST", "/chat-session"), ("POST", "/chat-credentials")):
         reply = application.request(method, path)
         assert (reply.status, set(reply.json())) == (401, {"error"})
+    assert application.request("GET", "/chat-allowed").status == 401
 
 
 def test_a_page_of_another_site_can_not_post_to_django(server: Server, tmp_path: Path) -> None:
@@ -191,5 +193,5 @@ def test_an_error_gives_the_browser_no_detail(name: str, server: Server, tmp_pat
 
 def test_every_example_is_tested() -> None:
     clients = {f"warmside_client.{suffix}" for suffix in ("py", "php", "mjs")}
-    pages = {"page.html", "session.js"}
-    assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == {*NAMES, *clients, *pages}
+    programs = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".php", ".mjs")}
+    assert programs == {*NAMES, *clients}

@@ -1,111 +1,241 @@
-"""The Flask example's page in a real browser: reload, logout, and the time until a user is online."""
+"""The pages of etc/examples as they stand, behind nginx with its sample, in a browser."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from private_ejabberd import free_port
 
-from tests.real.browser import Browser, Open, libraries
-from tests.real.parts import PASSWORD, ROOT, Server, until
+from tests.real.browser import Browser
+from tests.real.pages import (
+    CONVERSE,
+    STROPHE,
+    Page,
+    befriend,
+    other_tab,
+    received_by_friend,
+    sees_nothing_of,
+    write_to,
+)
+from tests.real.parts import Server, until
 from tests.real.proxy import SlowProxy
-
-
-class Example:
-    """The Flask example with its page."""
-
-    def __init__(self, server: Server, bosh: int, folder: Path) -> None:
-        for name in ("page.html", "session.js"):
-            (folder / name).write_bytes((ROOT / "etc/examples" / name).read_bytes())
-        strophe = libraries() / "strophe.js/dist/strophe.umd.min.js"
-        (folder / strophe.name).write_bytes(strophe.read_bytes())
-        self.port = free_port()
-        self.bosh = f"http://127.0.0.1:{bosh}/bosh"
-        environ = os.environ | {
-            "WARMSIDE": f"http://127.0.0.1:{server.port}",
-            "WARMSIDE_PASSWORD": PASSWORD,
-            "SECRET_KEY": "for a test",
-            "STATIC": str(folder),
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "flask", "--app", ROOT / "etc/examples/flask_app.py", "run", "-p", str(self.port)],
-            env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def log_in(self, browser: Browser, user: str, page: str) -> None:
-        """Log in as a user, in a page of the example."""
-
-        def there() -> bool:
-            browser.get("about:blank")
-            browser.get(page)
-            return True
-
-        browser.until(there)
-        browser.run(
-            "const [user, done] = arguments;"
-            "fetch('/login', {method: 'POST', body: new URLSearchParams({user})}).then(() => done())",
-            user,
-        )
-
-    def open(self, browser: Browser, user: str) -> None:
-        """Log in as a user and open the page."""
-        self.log_in(browser, user, f"http://127.0.0.1:{self.port}/static/page.html#user=none")
-        browser.get("about:blank")
-        browser.get(f"http://127.0.0.1:{self.port}/static/page.html#user={user}&bosh={self.bosh}")
-
-    def close(self) -> None:
-        """Stop the example."""
-        self.process.terminate()
-        self.process.wait(10)
+from tests.real.website import Application, WebServer, log_in
 
 
 @pytest.fixture(scope="module")
-def example(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
-    """Run the example."""
-    running = Example(*served, tmp_path_factory.mktemp("static"))
+def application(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """Run the Flask example with the pages."""
+    running = Application(served[0], tmp_path_factory.mktemp("static"))
     yield running
     running.close()
 
 
-def test_a_reload_of_the_page_keeps_the_session(
-    served: tuple[Server, int], example: Example, open_browser: Open
-) -> None:
-    server, _ = served
-    browser = open_browser("nurse")
-    example.open(browser, "nurse")
-    browser.sees("#state", "online")
-    (session,) = server.sessions("nurse")
-    browser.driver.refresh()
-    browser.sees("#me", session)
-    browser.sees("#state", "online")
-    assert server.sessions("nurse") == [session]
-    friend = server.attached("friend@example.org")
-    friend.message(session, "after the reload")
-    browser.sees("#messages", "after the reload")
-    friend.terminate()
+@pytest.fixture(scope="module")
+def site(
+    served: tuple[Server, int], application: Application, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebServer]:
+    """Run nginx before the application and ejabberd."""
+    running = WebServer("nginx", application.port, served[1], tmp_path_factory.mktemp("nginx"))
+    yield running
+    running.stop()
 
 
-def test_another_user_who_logs_in_does_not_get_the_first_users_session(
-    served: tuple[Server, int], example: Example, open_browser: Open
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Open one browser for all tests of this file."""
+    browser = Browser("shared", tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(shared: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Return the browser with one tab; save a screenshot if the test fails."""
+    failed_before = request.session.testsfailed
+    yield shared
+    if request.session.testsfailed > failed_before:
+        shared.screenshot(request.node.name)
+    first, *others = shared.driver.window_handles
+    for handle in others:
+        shared.driver.switch_to.window(handle)
+        shared.driver.close()
+    shared.driver.switch_to.window(first)
+    shared.get("about:blank")
+
+
+def open_page(browser: Browser, site: WebServer, page: Page) -> None:
+    """Open a page in this tab and wait until its user is online."""
+    browser.get(site.url + page.path)
+    browser.sees("#state", "online")
+
+
+PAGES = pytest.mark.parametrize("page", [STROPHE, CONVERSE], ids=["strophe", "converse"])
+
+
+@PAGES
+def test_after_a_log_out_the_next_user_is_alone_in_all_tabs(
+    served: tuple[Server, int], site: WebServer, browser: Browser, page: Page
 ) -> None:
     server, _ = served
-    browser = open_browser("shared")
-    example.open(browser, "sampson")
-    browser.sees("#me", "sampson@example.org")
+    for user in ("ann", "bob"):
+        befriend(server, user, "friend")
+    server.attached("friend@example.org").terminate()
+    log_in(browser, site.url, "ann")
+    open_page(browser, site, page)
+    page.send(browser, "written by Ann")
+    other_tab(browser)
+    open_page(browser, site, page)
+    write_to(server, "ann", "for Ann alone")
+    other_tab(browser)
+    browser.sees("body", "for Ann alone")
     browser.click("#logout")
-    browser.sees("#state", "logged out")
-    until(lambda: not server.sessions("sampson"))
+    for _ in range(2):
+        browser.sees("#state", "logged out")
+        sees_nothing_of(browser, "for Ann alone", "written by Ann")
+        other_tab(browser)
+    until(lambda: not server.sessions("ann"))
+    log_in(browser, site.url, "bob")
+    for text in ("Bob in one tab", "Bob in the other"):
+        open_page(browser, site, page)
+        page.send(browser, text)
+        sees_nothing_of(browser, "for Ann alone", "written by Ann", "ann@example.org")
+        other_tab(browser)
+    assert server.sessions("ann") == [] and len(server.sessions("bob")) == 2
+    assert received_by_friend(server, 3) == [
+        ("ann@example.org", "written by Ann"),
+        ("bob@example.org", "Bob in one tab"),
+        ("bob@example.org", "Bob in the other"),
+    ]
+
+
+@PAGES
+def test_without_a_log_out_too_no_page_of_the_next_user_is_the_first_users(
+    served: tuple[Server, int], site: WebServer, browser: Browser, page: Page
+) -> None:
+    server, _ = served
+    for user in ("carl", "dora"):
+        befriend(server, user, "friend")
+    server.attached("friend@example.org").terminate()
+    log_in(browser, site.url, "carl")
+    open_page(browser, site, page)
+    other_tab(browser)
+    open_page(browser, site, page)
+    page.send(browser, "written by Carl")
+    write_to(server, "carl", "for Carl alone")
+    browser.sees("body", "for Carl alone")
+    log_in(browser, site.url, "dora")
+    open_page(browser, site, page)
+    page.send(browser, "written by Dora")
+    sees_nothing_of(browser, "for Carl alone", "carl@example.org")
+    other_tab(browser)
+    server.post("/end", jid="carl@example.org")
+    browser.sees("#state", "another user is logged in")
+    sees_nothing_of(browser, "for Carl alone")
     browser.driver.refresh()
-    browser.sees("#state", "log in first")
-    example.open(browser, "gregory")
-    browser.sees("#me", "gregory@example.org")
-    assert server.sessions("sampson") == [] and len(server.sessions("gregory")) == 1
-    # Without a logout, too, the next user's page does not attach to the session of this tab.
-    example.open(browser, "abram")
-    browser.sees("#me", "abram@example.org")
+    browser.sees("#state", "online")
+    page.send(browser, "Dora again")
+    sees_nothing_of(browser, "for Carl alone", "carl@example.org")
+    assert server.sessions("carl") == []
+    assert received_by_friend(server, 3) == [
+        ("carl@example.org", "written by Carl"),
+        ("dora@example.org", "written by Dora"),
+        ("dora@example.org", "Dora again"),
+    ]
+
+
+def both_pages(browser: Browser, site: WebServer) -> None:
+    """Open Converse.js in this tab, and the page with Strophe in another."""
+    open_page(browser, site, CONVERSE)
+    other_tab(browser)
+    open_page(browser, site, STROPHE)
+
+
+def both_see(browser: Browser, state: str) -> None:
+    """Wait until both tabs show a state."""
+    for _ in range(2):
+        browser.until(lambda: browser.text("#state").startswith(state))
+        other_tab(browser)
+
+
+def test_pages_come_back_after_a_restart_of_ejabberd_and_after_a_time_offline(
+    served: tuple[Server, int], site: WebServer, browser: Browser
+) -> None:
+    server, _ = served
+    befriend(server, "eve", "friend")
+    server.attached("friend@example.org").terminate()
+    log_in(browser, site.url, "eve")
+    open_page(browser, site, CONVERSE)
+    CONVERSE.send(browser, "Converse before")
+    other_tab(browser)
+    open_page(browser, site, STROPHE)
+    server.stop()
+    both_see(browser, "offline")
+    server.start()
+    both_see(browser, "online")
+    assert len(server.sessions("eve")) == 2
+    # The sessions end while the browser is offline, as after `inactivity` seconds.
+    site.stop()
+    both_see(browser, "offline")
+    assert server.post("/end", jid="eve@example.org").status == 200
+    site.start()
+    both_see(browser, "online")
+    until(lambda: len(server.sessions("eve")) == 2)
+    for session in server.sessions("eve"):
+        fields = {"from": "friend@example.org", "to": session, "subject": "", "body": "for this session"}
+        server.command("send_message", type="chat", **fields)
+    browser.sees("#messages", "for this session")
+    STROPHE.send(browser, "from Strophe")
+    other_tab(browser)
+    CONVERSE.send(browser, "from Converse")
+    browser.sees("body", "for this session")
+    assert sorted(received_by_friend(server, 3)) == [
+        ("eve@example.org", "Converse before"),
+        ("eve@example.org", "from Converse"),
+        ("eve@example.org", "from Strophe"),
+    ]
+
+
+def test_a_log_out_at_the_server_ends_both_pages(
+    served: tuple[Server, int], application: Application, site: WebServer, browser: Browser
+) -> None:
+    server, _ = served
+    log_in(browser, site.url, "fay")
+    both_pages(browser, site)
+    browser.driver.delete_all_cookies()  # the login of the application is over
+    assert len(server.post("/end", jid="fay@example.org").json()["ended"]) == 2
+    for _ in range(2):
+        browser.until(lambda: browser.text("#state") == "logged out")
+        other_tab(browser)
+    assert server.sessions("fay") == []
+
+
+LOADED = """
+const loaded = performance.getEntriesByType("resource").filter((entry) => entry.responseStatus);
+return [loaded.map((entry) => new URL(entry.name).origin), location.origin];
+"""
+"""Origins of the files that the page loaded, without those that its policy blocked."""
+
+
+@PAGES
+def test_a_link_does_not_change_the_addresses_and_nothing_is_fetched_from_other_hosts(
+    served: tuple[Server, int], site: WebServer, browser: Browser, page: Page
+) -> None:
+    log_in(browser, site.url, "gil")
+    elsewhere = "http://127.0.0.1:9/bosh"
+    browser.get(f"{site.url}{page.path}?bosh={elsewhere}#bosh={elsewhere}&websocket={elsewhere}&user=ann")
+    browser.sees("#state", "online")
+    origins, own = browser.driver.execute_script(LOADED)
+    assert set(origins) == {own}
+    assert len(served[0].sessions("gil")) == 1
+
+
+@PAGES
+def test_the_policy_allows_no_inline_script(browser: Browser, site: WebServer, page: Page) -> None:
+    browser.get(site.url + page.path)
+    policy = browser.find("meta[http-equiv]").get_dom_attribute("content")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["script-src"] == "'self'" and "unsafe" not in rules["style-src"]
+    script = "const e = document.createElement('script'); e.textContent = 'window.ran = true'; document.head.append(e);"
+    browser.driver.execute_script(script)
+    assert browser.driver.execute_script("return window.ran") is None
 
 
 RACE = """
@@ -134,20 +264,18 @@ document.head.append(element);
 
 
 def test_attaching_is_faster_than_logging_in_over_a_slow_network(
-    served: tuple[Server, int], example: Example, open_browser: Open, capsys: pytest.CaptureFixture[str]
+    served: tuple[Server, int], application: Application, browser: Browser, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server, bosh = served
     server.command("register", user="racer", host="example.org", password="county")
-    browser = open_browser("racer")
     took: dict[str, list[float]] = {"connect": [], "attach": []}
-    with SlowProxy(bosh, 0.1) as slow_bosh, SlowProxy(example.port, 0.1) as slow_site:
-        page = f"http://127.0.0.1:{slow_site.port}/static/page.html#user=none"
+    with SlowProxy(bosh, 0.1) as slow_bosh, SlowProxy(application.port, 0.1) as slow_site:
+        page = f"http://127.0.0.1:{slow_site.port}"
         address = f"http://127.0.0.1:{slow_bosh.port}/bosh"
-        example.log_in(browser, "racer", page)
+        log_in(browser, page, "racer")
         for _ in range(3):
             for how, times in took.items():
-                browser.get("about:blank")
-                browser.get(page)
+                browser.get(f"{page}/static/chat.css")
                 times.append(browser.run(RACE, "strophe.umd.min.js", address, how, "county"))
     middle = {how: sorted(times)[1] for how, times in took.items()}
     with capsys.disabled():
