@@ -76,7 +76,8 @@ def _needed(context: Context) -> Iterator[tuple[Account | None, Path, int, str]]
     """Return the user that needs each file, the file, the right, and what it is."""
     for path in context.ejabberd.files if context.ejabberd else ():
         yield context.user, path, os.R_OK, "ejabberd's configuration"
-    for executable in {line.executable for _, line in program_lines(context) if line is not None}:
+    started = [line for _, line in program_lines(context) if line is not None and _program_fault(line) is None]
+    for executable in {line.executable for line in started}:
         if executable is not None:
             yield context.user, executable, os.X_OK, "the program"
     for path, what in _own_files(context):
