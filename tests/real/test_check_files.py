@@ -164,8 +164,9 @@ class OtherUser:
 def other(site: CheckedSite, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> OtherUser:
     """Return the files; their folder is one that other users can search."""
     folder = tmp_path_factory.mktemp("other")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    for each in (folder, *folder.parents):
+        if not each.stat().st_mode & 0o001:
+            each.chmod(0o755)
     return OtherUser(site, folder, monkeypatch)
 
 
