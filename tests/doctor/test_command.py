@@ -1,8 +1,12 @@
 """The command line of ``warmside check``, and what holds whatever it finds."""
 
 import json
+import os
+import pty
 import re
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +118,17 @@ def test_text(tmp_path: Path, capsys: "pytest.CaptureFixture[str]") -> None:
     assert "\x1b" not in output.out and output.err == ""
     errors = sum(each["severity"] == "error" for each in report["findings"])
     assert output.out.endswith(f"errors: {errors}, warnings: {len(report['findings']) - errors}\n")
+
+
+def test_progress_at_a_terminal(tmp_path: Path) -> None:
+    """stderr has the progress if it is a terminal; stdout has the report alone."""
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "warmside", "check", "--offline", "--json", "--config", str(tmp_path / "x")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=end, timeout=60, check=False)
+    os.close(end)
+    assert json.loads(done.stdout)["ok"] is False
+    assert b"examining permissions" in os.read(terminal, 65536)
+    os.close(terminal)
 
 
 def test_a_check_that_hangs_or_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
