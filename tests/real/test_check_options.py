@@ -165,7 +165,9 @@ def test_oversized_passwords(site: CheckedSite) -> None:
     web = (
         "  - port: 5443\n    module: ejabberd_http\n    tls: true\n    request_handlers:\n      /ws: ejabberd_http_ws\n"
     )
-    site.change(site.yml, ("    max_stanza_size: 65000\n", ""), ("listen:\n", "listen:\n" + web))
+    site.change(site.yml, ("listen:\n", "listen:\n" + web))
+    assert site.names() == []
+    site.change(site.yml, ("    max_stanza_size: 65000\n", ""))
     site.cured("oversized-passwords")
 
 
