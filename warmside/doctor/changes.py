@@ -74,7 +74,7 @@ def carry_out(planned: Plan) -> Path | None:
         print(f"Name and password of the web application, shown only now: {ADMIN} {planned.password}", flush=True)
     for file in planned.files:
         beside = file.path.name == "warmside.yml"
-        uid = planned.survey.path.stat().st_uid if beside else 0
+        uid = planned.survey.path.stat().st_uid if beside else os.geteuid()
         file.path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(file.path, file.content, uid=uid, gid=file.gid, mode=file.mode)
     return _replace(planned.survey, planned.edited)
@@ -108,20 +108,27 @@ def remove(path: Path, config: Path, *, places: Places = Places(), say: Callable
             atomic.delete(each)
             say(f"deleted {each}")
             done = True
-    for file in (path.with_name("warmside.yml"), config, config.with_name("admins"), places.tmpfiles):
-        data = file.read_bytes() if file.exists() else b""
-        if plan.is_own(data):
-            atomic.delete(file)
-            say(f"deleted {file}")
-            done = True
-        elif data.startswith(plan.HEADER.encode()):
-            say(f"kept {file}, because it was changed")
+    for file in (path.with_name("warmside.yml"), config, config.with_name("admins")):
+        done |= _delete(file, say)
     for folder in (config.parent, places.runtime, places.state):
-        if done and folder.is_dir():
+        if folder.is_dir() and (done or places.tmpfiles.exists()):
             try:
                 folder.rmdir()
                 say(f"deleted {folder}")
             except OSError:
-                say(f"kept {folder}, because it has files")
+                say(f"kept {folder}, because it has files. To delete them: rm -r {folder}")
+    done |= _delete(places.tmpfiles, say)  # the last, so that a killed run can be finished
     say("Done. Now restart ejabberd." if done else "Nothing to remove.")
     return 0
+
+
+def _delete(file: Path, say: Callable[[str], None]) -> bool:
+    """Delete a file of setup, unless it was changed. Return True if it is deleted."""
+    data = file.read_bytes() if file.exists() else b""
+    if plan.is_own(data):
+        atomic.delete(file)
+        say(f"deleted {file}")
+        return True
+    if data.startswith(plan.HEADER.encode()):
+        say(f"kept {file}, because it was changed")
+    return False

@@ -1,22 +1,19 @@
 """Plan the files and lines of `warmside setup`. Nothing is written here."""
 
 import hashlib
-import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from warmside.config.loader import ConfigError, load
 from warmside.config.urls import split_url
 from warmside.doctor import ymledit
-from warmside.doctor.ejabberd import Entry, Listener, as_flag, has_unsure
+from warmside.doctor.ejabberd import Listener, as_flag, has_unsure
 from warmside.doctor.survey import Survey, options_of
 from warmside.doctor.ymledit import Refused, flow
 
 HEADER = '# Written by "warmside setup"; "warmside setup --remove" deletes this file, unless it was changed. Checksum: '
-BOSH_PORT, HTTP_PORT = 5282, 5281
+BOSH_PORT = 5282
 POOL: Final = {"extauth_pool_name": "warmside", "extauth_pool_size": 2}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PASSWORDS_FIXED = (26, 7)
@@ -210,49 +207,21 @@ def _modules(survey: Survey, want: Wanted) -> None:
             want.notes.append(f"by hand: remove {name} from modules in {survey.path}: {reason}")
     found = modules.value.get("mod_fail2ban") if modules else None
     if found is not None and found.value.get("access") is None:
-        want.notes.append(f"by hand: {survey.path}:{found.place.first}: mod_fail2ban: exempt loopback with an access")
-
-
-def config_text(survey: Survey, want: Wanted, admins: Path) -> str:
-    """Return the content of a new ``warmside.toml``."""
-    lines = ["# `warmside sample warmside.toml` prints every key with its default.", ""]
-    lines += ["[admins]", f"file = {_quoted(str(admins))}"]
-    if HTTP_PORT in {each.port for each in survey.ejabberd.listeners} or want.port == HTTP_PORT:
-        raise Refused(f"a listener of ejabberd uses port {HTTP_PORT}, which is warmside's: give it another port")
-    if want.port != BOSH_PORT:
-        lines += ["", "[bosh]", f'url = "http://127.0.0.1:{want.port}/bosh"']
-    if want.program is not None:
-        lines += ["", "[extauth]", f"program = {_quoted(shlex.join(want.program.split()))}"]
-    protected = sorted(_ejabberd_admins(survey))
-    if protected:
-        patterns = ", ".join(_quoted(each) for each in ("admin@*", "administrator@*", "root@*", *protected))
-        lines += ["", "[policy]", "# The last ones are ejabberd's own administrators.", f"protected = [{patterns}]"]
-    return "\n".join(lines) + "\n"
-
-
-def _ejabberd_admins(survey: Survey) -> set[str]:
-    """Return patterns of the accounts in ``acl: admin``."""
-    acl = survey.ejabberd.options.get("acl")
-    admin = acl.value.get("admin") if acl else None
-    users = admin.value.get("user") if admin else None
-    return set(_users(users)) if users else set()
-
-
-def _users(entry: Entry) -> Iterator[str]:
-    value = entry.value
-    if value.kind == "scalar" and value.scalar != "":
-        user = str(value.scalar)
-        yield user if "@" in user else f"{user}@*"
-    for item in value:
-        if item.key:
-            host = item.value.scalar if item.value.kind == "scalar" else "*"
-            yield f"{item.key}@{host}"
-        else:
-            yield from _users(item)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+        rules = survey.ejabberd.options.get("access_rules")
+        acl = survey.ejabberd.options.get("acl")
+        lines = [
+            "by hand: twenty failed logins ban loopback, and with it warmside. Add the missing ones of these lines:"
+        ]
+        if not (rules and rules.value.get("trusted_network")):
+            lines += ["  access_rules:", "    trusted_network:", "      allow: loopback"]
+            if not (acl and acl.value.get("loopback")):
+                lines += ["  acl:", "    loopback:", '      ip: [127.0.0.0/8, "::1/128"]']
+        lines += [
+            f"  modules:   # {survey.path}:{found.place.first}",
+            "    mod_fail2ban:",
+            "      access: trusted_network",
+        ]
+        want.notes.append("\n".join(lines))
 
 
 def check_effective(survey: Survey, edited: bytes, included: Path, text: str) -> None:
@@ -271,18 +240,3 @@ def check_effective(survey: Survey, edited: bytes, included: Path, text: str) ->
     )
     if not sound:
         raise Refused(f"{survey.path}: the new lines do not take effect together with those that are there")
-
-
-def existing_config(path: Path) -> tuple[str, str | None] | None:
-    """Return ``bosh.url`` and the extauth program of an existing configuration; ``None`` if there is none.
-
-    :raises Refused: it is invalid.
-    """
-    if not path.exists():
-        return None
-    try:
-        config = load(path)
-    except ConfigError as error:
-        raise Refused(f"{error}: correct this file, or remove it") from None
-    program = config.extauth.program
-    return config.bosh.url, shlex.join(program) if program else None

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warmside.doctor import plan, ymledit
+from warmside.doctor import newconfig, plan, ymledit
 from warmside.doctor.changes import ADMIN, NewFile, Plan, carry_out, diff, remove
 from warmside.doctor.ejabberd import PLACES, find
 from warmside.doctor.plan import Places
@@ -70,6 +70,9 @@ def program_line(config: Path, account: Account, executable: str = sys.executabl
             )
         if " " in path:
             raise Refused(f"{path} has a space, at which ejabberd splits the command line: use another folder")
+    short = os.path.join(os.path.dirname(executable), "python")
+    if os.path.exists(short) and os.path.samefile(short, executable):
+        executable = short
     return f"{executable} -I -m warmside extauth --config {config}"
 
 
@@ -107,7 +110,7 @@ def make(found: Survey, config: Path, program: str, places: Places) -> Plan:
     if there is not None and not earlier and not plan.is_own(there):
         raise Refused(f"{included} is not from warmside setup, or was changed: rename it")
     previous = next((line[13:] for line in earlier.splitlines() if line.startswith("auth_method: ")), None)
-    existing = plan.existing_config(config)
+    existing = newconfig.existing_config(config)
     want = plan.wanted(found, program, existing[0] if existing else None, previous)
     if existing and want.program and (existing[1] or "").split() != want.program.split():
         want.by_hand.append(f'{config}: add to [extauth]: program = "{want.program}"')
@@ -123,13 +126,13 @@ def make(found: Survey, config: Path, program: str, places: Places) -> Plan:
         plan.check_effective(found, edited, included, text)
     planned = Plan(found, edited, notes=want.notes)
     account = found.account
-    _plan_config(planned, config, None if existing else plan.config_text(found, want, config.with_name("admins")))
+    _plan_config(planned, config, None if existing else newconfig.config_text(found, want, config.with_name("admins")))
     tmpfiles = "".join(
         f"d {folder} {mode:04o} {account.name} {_group(account)} -\n"
         for folder, mode in ((places.runtime, 0o750), (places.state, 0o700))
     )
     if not places.tmpfiles.exists():
-        planned.files.append(NewFile(places.tmpfiles, plan.own(tmpfiles), 0o644, 0))
+        planned.files.append(NewFile(places.tmpfiles, plan.own(tmpfiles), 0o644, os.getegid()))
     for folder, mode in ((places.runtime, 0o750), (places.state, 0o700)):
         if not folder.exists():
             planned.folders.append((folder, mode, account.uid, account.gid))
@@ -144,7 +147,7 @@ def make(found: Survey, config: Path, program: str, places: Places) -> Plan:
 def _plan_config(planned: Plan, config: Path, text: str | None) -> None:
     gid, admins = planned.survey.account.gid, config.with_name("admins")
     if not config.parent.exists():
-        planned.folders.append((config.parent, 0o750, 0, gid))
+        planned.folders.append((config.parent, 0o750, os.geteuid(), gid))
     if text is None:
         return
     if not admins.exists():

@@ -67,6 +67,8 @@ def edit(path: Path, original: bytes, replaced: Collection[str], included: Path)
     value = files[0] if len(files) == 1 else files
     block = [BEGIN, f"include_config_file: {flow(value)}", END]
     start = min(entry.place.first for entry in before) - 1
+    while start and lines[start - 1].startswith(b"#"):
+        start -= 1  # comments directly above an option belong to it
     lines[start:start] = [line.encode() + newline for line in block]
     edited = b"".join(lines)
     _compare(path, before, edited, gone, files)
