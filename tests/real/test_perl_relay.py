@@ -1,6 +1,7 @@
 """etc/relay.pl: Perl between a real ejabberd and a daemon, and the daemon's failures."""
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -59,8 +60,8 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def answer(listener: socket.socket, *responses: bytes) -> threading.Thread:
-    """Answer one connection's requests with these bytes, then close it."""
+def answer(listener: socket.socket, *responses: bytes, deaf: bool = False) -> threading.Thread:
+    """Answer one connection's requests with these bytes, then close it; if ``deaf``, when the relay has closed it."""
 
     def serve() -> None:
         connection, _ = listener.accept()
@@ -68,7 +69,13 @@ def answer(listener: socket.socket, *responses: bytes) -> threading.Thread:
             for response in responses:
                 size = int.from_bytes(connection.recv(2, socket.MSG_WAITALL), "big")
                 connection.recv(size, socket.MSG_WAITALL)
+                if deaf:
+                    connection.shutdown(socket.SHUT_RD)
                 connection.sendall(response)
+            if deaf:
+                poller = select.poll()
+                poller.register(connection, 0)
+                poller.poll(10_000)  # POLLHUP, which is always reported
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -99,6 +106,17 @@ def test_without_a_daemon_requests_are_rejected_until_one_listens(relay: Relay, 
 def test_a_daemon_that_ends_in_the_middle_costs_one_request(relay: Relay, tmp_path: Path) -> None:
     with listen(tmp_path / "extauth.sock") as listener:
         thread = answer(listener, YES[:3])
+        assert relay.ask(REQUEST) == NO
+        thread.join()
+        thread = answer(listener, YES)
+        assert relay.ask(REQUEST) == YES
+        thread.join()
+
+
+def test_a_daemon_that_reads_no_more_does_not_end_the_relay(relay: Relay, tmp_path: Path) -> None:
+    with listen(tmp_path / "extauth.sock") as listener:
+        thread = answer(listener, YES, deaf=True)
+        assert relay.ask(REQUEST) == YES
         assert relay.ask(REQUEST) == NO
         thread.join()
         thread = answer(listener, YES)
