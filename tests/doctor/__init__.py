@@ -1,1 +1,1 @@
-"""Tests of warmside.doctor."""
+"""Tests of ``warmside check``."""

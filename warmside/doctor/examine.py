@@ -6,6 +6,7 @@ The checks are independent. One that fails or hangs is named in `Report.unseen`,
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -13,7 +14,8 @@ from twisted.internet.error import TimeoutError as Late
 from twisted.python.failure import Failure
 
 from warmside.config.loader import ConfigError, load
-from warmside.doctor import processes
+from warmside.doctor import files, hosts, listeners, processes
+from warmside.doctor.configuration import configuration
 from warmside.doctor.context import Context, Options
 from warmside.doctor.ejabberd import PLACES, YamlError, find
 from warmside.doctor.ejabberd import load as load_ejabberd
@@ -25,7 +27,27 @@ TIMEOUT = 13.0
 FileCheck = Callable[[Context], Iterable[Finding]]
 OnlineCheck = Callable[[Context], Awaitable[Iterable[Finding]]]
 
-FILE_CHECKS: tuple[FileCheck, ...] = ()
+FILE_CHECKS: tuple[FileCheck, ...] = (
+    configuration,
+    files.extauth_program,
+    files.permissions,
+    files.writable_files,
+    files.folders,
+    files.relay,
+    hosts.auth_method,
+    hosts.auth_cache,
+    listeners.no_handler,
+    hosts.missing_modules,
+    hosts.unknown_host,
+    hosts.anonymous,
+    hosts.forbidden_modules,
+    hosts.admin_unprotected,
+    listeners.c2s_listeners,
+    listeners.old_ejabberd,
+    hosts.pool,
+    hosts.fail2ban,
+    hosts.ping_kills,
+)
 """Checks that read files and ``/proc`` alone. They run first, in this order."""
 ONLINE_CHECKS: tuple[OnlineCheck, ...] = ()
 """Checks that open connections. They run at once, and not with ``--offline``."""
@@ -97,29 +119,37 @@ def _name(check: "FileCheck | OnlineCheck") -> str:
 def prepare(options: Options) -> Context:
     """Read the files and find the processes that the checks examine. Nothing is written and no connection opened."""
     context = Context(options)
+    running: list[processes.Process] = []
+    with context.missing_on_error("the running processes"):
+        running = processes.running()
     try:
         context.config = load(options.config)
     except ConfigError:
         pass  # a check reports it
-    running = processes.running()
     path = find(options.ejabberd)
     if path is None:
         context.miss("ejabberd.yml: not in " + " or ".join(map(str, PLACES)))
     else:
-        started = processes.ejabberds(running, path)
-        context.ejabberd_process = started[0] if started else None
-        process = context.ejabberd_process
-        try:
-            context.ejabberd = load_ejabberd(
-                path, folder=process.folder if process else None, environ=process.environ if process else os.environ
-            )
-            for part in context.ejabberd.unsure:
-                context.miss(part)
-        except YamlError as error:
-            context.miss(str(error))
+        context.ejabberd_process = next(iter(processes.ejabberds(running, path)), None)
+        _read_ejabberd(context, path)
     context.warmsides = processes.warmsides(running, options.config)
     process = context.ejabberd_process
     context.user = processes.account_of(process.uid) if process else processes.account_named(processes.ACCOUNT)
     services = {each.uid for each in context.warmsides}
-    context.service_user = processes.account_of(services.pop()) if len(services) == 1 else context.user
+    if len(services) == 1:
+        context.service_user = processes.account_of(services.pop())
+    elif all(line is None or line.kind != "relay" for _, line in files.program_lines(context)):
+        context.service_user = context.user
     return context
+
+
+def _read_ejabberd(context: Context, path: Path) -> None:
+    process = context.ejabberd_process
+    environ = process.environ if process else os.environ
+    try:
+        context.ejabberd = load_ejabberd(path, folder=process.folder if process else None, environ=environ)
+    except YamlError as error:
+        context.miss(str(error))
+    else:
+        for part in context.ejabberd.unsure:
+            context.miss(part)
