@@ -28,6 +28,8 @@ os.set_inheritable(3, True)
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
 os.execv(sys.argv[2], sys.argv[2:])
 """
+REQUEST_TIMEOUT = 60.0
+"""Seconds after which a request counts as lost. It waits while no daemon runs."""
 BACKLOG = 4096
 """Connections that wait at most; systemd's default."""
 
@@ -41,6 +43,9 @@ class Activated:
         self._folder = folder
         self._listener = socket.create_server(("127.0.0.1", folder.port), backlog=BACKLOG)
         self._number = 0
+        self.ends: list[float] = []
+        self.starts: list[float] = []
+        """Seconds that the ends and starts of the restarts took."""
         self._process = self._started()
 
     def _started(self) -> "subprocess.Popen[bytes]":
@@ -59,8 +64,12 @@ class Activated:
 
     def restart(self) -> None:
         """End the daemon and start it again, as ``systemctl restart`` does."""
+        started = time.monotonic()
         self._end()
+        ended = time.monotonic()
         self._process = self._started()
+        self.ends.append(ended - started)
+        self.starts.append(time.monotonic() - ended)
 
     def _end(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -74,10 +83,12 @@ class Activated:
         self._listener.close()
 
 
-def measure(folder: Folder, *, requests: int, restarts: int, clients: int) -> Counter[str]:
+def measure(
+    folder: Folder, *, requests: int, restarts: int, clients: int, daemon: Activated | None = None
+) -> Counter[str]:
     """Restart a daemon under load; return the number of each outcome."""
-    with Activated(folder) as daemon:
-        callers = [Client(daemon.port, keep=number % 2 == 1) for number in range(clients)]
+    with daemon or Activated(folder) as daemon:
+        callers = [Client(daemon.port, keep=number % 2 == 1, timeout=REQUEST_TIMEOUT) for number in range(clients)]
         for caller in callers:
             caller.start()
         try:
@@ -101,11 +112,14 @@ def main() -> None:
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="warmside-activation-") as path:
         started = time.monotonic()
+        folder = Folder(Path(path))
+        daemon = Activated(folder)
         outcomes = measure(
-            Folder(Path(path)), requests=parsed.requests, restarts=parsed.restarts, clients=parsed.clients
+            folder, requests=parsed.requests, restarts=parsed.restarts, clients=parsed.clients, daemon=daemon
         )
         took = time.monotonic() - started
     print(f"{outcomes.total()} requests in {took:.1f} s, {parsed.restarts} restarts")
+    print(f"  longest end {max(daemon.ends):.1f} s, longest start {max(daemon.starts):.1f} s")
     for outcome, number in sorted(outcomes.items()):
         print(f"  {number:7} {outcome}")
 

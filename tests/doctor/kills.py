@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.doctor.setups import STOCK, SetUp, this_user
-from warmside.doctor import atomic, plan, processes, setup
+from warmside.doctor import plan, processes, setup
 
 CALLS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chown", "os.chmod", "os.setxattr"}
 HASH = "webapp:$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
@@ -42,7 +42,7 @@ def killed(action: Callable[[], object], at: int, folder: Path) -> bool:
             fsync(fd)
             step()
 
-        atomic.os.fsync = counted  # type: ignore[assignment]
+        os.fsync = counted  # type: ignore[assignment]
         sys.addaudithook(hook)
         action()
         os._exit(0)
@@ -62,8 +62,8 @@ def whole(site: SetUp, new: bytes) -> None:
 
 def main(folder: Path) -> None:
     """Print how many kills there were while applying and while removing."""
-    processes.account_named = this_user
-    setup.hash_line = lambda password, name: HASH
+    setattr(processes, "account_named", this_user)  # noqa: B010 - a private replacement
+    setattr(setup, "hash_line", lambda password, name: HASH)  # noqa: B010 - bcrypt takes its time
     (folder / "model").mkdir()
     model = SetUp(folder / "model")
     clean = model.tree()
