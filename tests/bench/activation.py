@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -92,15 +93,21 @@ def measure(
         for caller in callers:
             caller.start()
         try:
-            for _ in range(restarts):
-                daemon.restart()
-            until(lambda: sum(caller.outcomes.total() for caller in callers) >= requests, within=600)
+            for number in range(1, restarts + 2):  # the restarts are spread evenly over the requests
+                due = requests * number // (restarts + 1)
+                until(partial(_have_sent, callers, due), within=600)
+                if number <= restarts:
+                    daemon.restart()
         finally:
             for caller in callers:
                 caller.stop()
             for caller in callers:
                 caller.join()
     return sum((caller.outcomes for caller in callers), Counter())
+
+
+def _have_sent(callers: list[Client], requests: int) -> bool:
+    return sum(caller.outcomes.total() for caller in callers) >= requests
 
 
 def main() -> None:
