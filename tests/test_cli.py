@@ -33,7 +33,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
     commands = {line.split()[0] for line in lines if line.startswith("    ") and not line.startswith("     ")}
-    assert commands == {"check", "extauth", "relay", "sample", "hash-password"}
+    assert commands == {"check", "setup", "extauth", "relay", "sample", "hash-password"}
 
 
 def test_sample_prints_a_file_byte_by_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -116,7 +116,7 @@ def remove(path: Path, config: Path, *, places: Places = Places(), say: Callable
                 folder.rmdir()
                 say(f"deleted {folder}")
             except OSError:
-                say(f"kept {folder}, because it has files. To delete them: rm -r {folder}")
+                say(f"kept {folder}, because it has files")
     done |= _delete(places.tmpfiles, say)  # the last, so that a killed run can be finished
     say("Done. Now restart ejabberd." if done else "Nothing to remove.")
     return 0
