@@ -71,6 +71,7 @@ def test_included_files(tmp_path: Path) -> None:
     assert load(relative, folder=tmp_path).names("auth_method") == ["internal"]
     unsure = load(relative)
     assert not unsure.complete and "b.yml" in unsure.unsure[0] and unsure.is_unsure("auth_method")
+    assert unsure.flag("auth_use_cache", True) is None and only.flag("auth_use_cache", True) is True
     circle = load(written(tmp_path, f"{base}include_config_file: {tmp_path}/ejabberd.yml\n"))
     assert "twice" in circle.unsure[0]
 
@@ -138,6 +139,15 @@ def test_commands_change_the_lines_that_they_name(tmp_path: Path) -> None:
     assert path.read_text() == (
         "hosts:\n  - b\nmodules:\n  mod_c: {}\n  mod_a: {}\n  mod_z: {}\n#  mod_b: {}\nacl:\n  mod_b: {}\n"
     )
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """A command changes the file that a symbolic link names."""
+    real = written(tmp_path, "hosts: [x]\nauth_use_cache: true\n", "real.yml")
+    link = tmp_path / "link.yml"
+    link.symlink_to(real)
+    cures.apply(set_option(load(link), "auth_use_cache", "false", "x"))
+    assert link.is_symlink() and "auth_use_cache: false" in real.read_text()
 
 
 def test_a_value_that_shares_its_line_is_left_to_the_operator(tmp_path: Path) -> None:

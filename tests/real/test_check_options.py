@@ -1,11 +1,17 @@
 """Faults in ``ejabberd.yml``: each is named, its cure followed to the letter, and gone."""
 
+import tomllib
+
 import pytest
 from private_ejabberd import version
 
+from tests.doctor import cures
 from tests.real.checked import CheckedSite
+from warmside.doctor import examine
+from warmside.doctor.context import Options
 
 HOST = "example.org"
+BOTH = ("example.net", HOST)
 SECOND = ("  - example.org\n", "  - example.org\n  - example.net\n")
 
 
@@ -13,6 +19,14 @@ def test_sound(site: CheckedSite) -> None:
     """A set-up from the samples has no finding."""
     assert site.findings() == []
     assert site.report()["unseen"] == []
+
+
+def test_file_of_the_running_ejabberd(site: CheckedSite) -> None:
+    """Without ``--ejabberd`` the file is that of the ejabberd that runs warmside with this configuration."""
+    prepared = examine.prepare(Options(site.toml, offline=True))
+    assert prepared.ejabberd is not None and prepared.ejabberd.path == site.yml
+    assert prepared.ejabberd_process is not None and prepared.ejabberd_process.pid == site.server.ejabberd.pid
+    assert sorted(each.pid for each in prepared.warmsides) == sorted(site.server.programs())
 
 
 @pytest.mark.parametrize(
@@ -32,6 +46,8 @@ def test_sound(site: CheckedSite) -> None:
         ("fail2ban", "  mod_fail2ban:\n    access: trusted_network", "  mod_fail2ban: {}"),
         ("fail2ban", "    access: trusted_network", "    access: unknown_rule\n    c2s_max_auth_failures: 5"),
         ("fail2ban", "    allow: loopback", "    allow: nobody"),
+        ("fail2ban", "    allow: loopback", "    deny: loopback\n    allow: all"),
+        ("fail2ban", "      - 127.0.0.0/8\n", ""),
         ("ping-kills", "  mod_ping: {}", "  mod_ping:\n    send_pings: true\n    timeout_action: kill"),
         ("program", "extauth_program", "#"),
     ],
@@ -55,6 +71,23 @@ def test_one_host_needs_no_pool_name(site: CheckedSite) -> None:
     """A single pool may have its default name."""
     site.change(site.yml, ("extauth_pool_name: warmside", ""))
     assert site.names() == []
+
+
+def test_the_same_cure_for_two_hosts(site: CheckedSite) -> None:
+    """Each host has its finding; following the cures of both changes the file once."""
+    gone = [("auth_use_cache: false", ""), ("auth_method: [external]", ""), ("  mod_offline: {}\n", "")]
+    site.change(site.yml, SECOND, *gone)
+    found = site.findings()
+    names = ["auth-method", "auth-cache", "no-offline"]
+    assert [(each["name"], each["host"]) for each in found] == [(name, h) for name in names for h in BOTH]
+    for each in found:
+        cures.apply(each["cure"])
+    assert site.findings() == []
+    assert [site.yml.read_text().count(text) for text in ("auth_use_cache:", "auth_method:", "mod_offline")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("mode", ["host_config", "append_host_config"])
@@ -132,7 +165,9 @@ def test_oversized_passwords(site: CheckedSite) -> None:
     web = (
         "  - port: 5443\n    module: ejabberd_http\n    tls: true\n    request_handlers:\n      /ws: ejabberd_http_ws\n"
     )
-    site.change(site.yml, ("    max_stanza_size: 65000\n", ""), ("listen:\n", "listen:\n" + web))
+    site.change(site.yml, ("listen:\n", "listen:\n" + web))
+    assert site.names() == []
+    site.change(site.yml, ("    max_stanza_size: 65000\n", ""))
     site.cured("oversized-passwords")
 
 
@@ -147,9 +182,15 @@ def test_admin_unprotected(site: CheckedSite) -> None:
         "boss@",
         "chief@",
     ]
-    site.change(site.yml, ("      - chief\n", ""))
+    for each in found:
+        cures.apply(each["cure"])
+    assert site.findings() == []
+    protected = tomllib.loads(site.toml.read_text())["policy"]["protected"]
+    assert {"admin@*", "boss@example.org", "chief@example.org"} <= set(protected)
+    site.restore()
+    site.change(site.toml, ("[policy]\n", ""))
+    site.change(site.yml, ("acl:\n", "acl:\n  admin:\n    user: boss@example.org\n"))
     site.cured("admin-unprotected", host=HOST)
-    assert '"admin@*"' in site.toml.read_text().replace('# protected = ["admin@*"', "")
 
 
 def test_unknown_host(site: CheckedSite) -> None:
