@@ -92,6 +92,16 @@ def test_remove_restores_every_byte(tmp_path: Path, end: str) -> None:
     assert site.output == "Nothing to remove."
 
 
+def test_a_document_start_and_the_comments_of_an_option_stay_in_their_places(tmp_path: Path) -> None:
+    site = SetUp(tmp_path, "%YAML 1.2\n---\n" + STOCK)
+    assert site.apply() == 0
+    lines = site.yml.read_text().splitlines()
+    assert lines[:2] == ["%YAML 1.2", "---"]
+    assert lines[lines.index("loglevel: info") - 1].startswith("# A file as Debian ships it")
+    site.remove()
+    assert site.yml.read_text() == "%YAML 1.2\n---\n" + STOCK
+
+
 def test_remove_keeps_what_was_changed_meanwhile(tmp_path: Path) -> None:
     site = SetUp(tmp_path)
     site.apply()
