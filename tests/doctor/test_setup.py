@@ -9,7 +9,7 @@ import pytest
 
 from tests.doctor.setups import LINE, STOCK, SetUp, this_user
 from warmside.config.loader import load
-from warmside.doctor import processes
+from warmside.doctor import processes, survey
 from warmside.doctor.ejabberd import load as load_ejabberd
 from warmside.doctor.ymledit import Refused
 
@@ -77,6 +77,16 @@ def test_a_second_run_changes_nothing_and_says_so(tmp_path: Path) -> None:
     assert site.apply() == 0
     assert "Nothing to change" in site.output
     assert site.tree() == before
+
+
+def test_auth_method_stays_as_it_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = SetUp(tmp_path)
+    monkeypatch.setattr(survey, "internal_accounts", lambda *_, **__: (True, "a table has accounts"))
+    site.apply()
+    assert "auth_method: [internal, external]" in site.included.read_text()
+    monkeypatch.setattr(survey, "internal_accounts", lambda *_, **__: (False, "no account"))
+    site.apply()
+    assert "Nothing to change" in site.output
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""], ids=["lf", "crlf", "no-end"])
