@@ -1,5 +1,7 @@
 """``warmside setup``: what it plans, writes, refuses and undoes."""
 
+import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,7 +11,7 @@ import pytest
 
 from tests.doctor.setups import LINE, STOCK, SetUp, this_user
 from warmside.config.loader import load
-from warmside.doctor import processes, survey
+from warmside.doctor import processes, setup, survey
 from warmside.doctor.ejabberd import load as load_ejabberd
 from warmside.doctor.ymledit import Refused
 
@@ -253,3 +255,18 @@ def test_every_kill_leaves_each_file_old_or_new() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "apply: " in done.stdout and "remove: " in done.stdout
+
+
+def test_a_folder_that_this_user_can_not_search_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = SetUp(tmp_path)
+    parsed = argparse.Namespace(ejabberd=str(site.yml), config=str(site.config), apply=False, remove=False)
+    site.yml.parent.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        assert setup.run(parsed) == 1
+    finally:
+        os.seteuid(user)
+        site.yml.parent.chmod(0o755)
+    assert capsys.readouterr().err == f"warmside setup: {site.yml}: Permission denied: run it as root\n"

@@ -34,21 +34,22 @@ def run(parsed: "argparse.Namespace") -> int:
     :returns: the exit status: 0; 1 if something has to be edited by hand, and nothing was changed; 2 for bad usage.
     """
     config = Path(parsed.config).absolute()
-    path = find(Path(parsed.ejabberd).absolute() if parsed.ejabberd else None)
+    path = Path(parsed.ejabberd).absolute() if parsed.ejabberd else find()
     if (parsed.apply or parsed.remove) and os.geteuid() != 0:
         return _fail("run it as root, because it writes files of root and of ejabberd", EXIT_USAGE)
     if path is None:
         return _fail(f"no {' or '.join(map(str, PLACES))}: give ejabberd.yml with --ejabberd FILE", EXIT_USAGE)
-    if not path.exists():
-        return _fail(f"--ejabberd: {path} does not exist", EXIT_USAGE)
     try:
+        if not path.exists():
+            return _fail(f"--ejabberd: {path} does not exist", EXIT_USAGE)
         if parsed.remove:
             return remove(path, config)
         return setup(path, config, apply=parsed.apply)
     except Refused as error:
         return _fail(f"nothing was changed:\n{error}", EXIT_FAILED)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}: correct this and run it again", EXIT_FAILED)
+        cure = "correct this and run it again" if os.geteuid() == 0 else "run it as root"
+        return _fail(f"{error.filename}: {error.strerror}: {cure}", EXIT_FAILED)
 
 
 def _fail(reason: str, status: int) -> int:
