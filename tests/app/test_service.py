@@ -14,7 +14,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from tests.app.configuration import ADMIN, PASSWORD, ServiceCase
 from tests.support import logging
-from warmside.app import cleanup, service
+from warmside.app import cleanup, draining
 from warmside.app.service import WarmsideService
 from warmside.extauth.request import ExtauthRequest
 from warmside.store.interface import HostState, HostVerdict
@@ -169,7 +169,7 @@ class Services(ServiceCase):
             sock.sendall(request)
             await self.received(sock)
             closing = Deferred.fromCoroutine(made.close())
-            await deferLater(reactor, service.KEPT_REQUEST_TIMEOUT / 4)
+            await deferLater(reactor, draining.KEPT_REQUEST_TIMEOUT / 4)
             sock.sendall(request)
             response = await self.received(sock)
             await closing
@@ -182,7 +182,7 @@ class Services(ServiceCase):
         channel = _Channel()
         made.site.channels[channel] = None  # type: ignore[index]
         closing = Deferred.fromCoroutine(made.close())
-        await deferLater(reactor, service.FIRST_REQUEST_TIMEOUT + 0.1)
+        await deferLater(reactor, draining.FIRST_REQUEST_TIMEOUT + 0.1)
         self.assertFalse(closing.called)
         made.site.channels.clear()
         await closing

@@ -15,7 +15,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from warmside.app.listening import reason_of
-from warmside.config import endpoints
+from warmside.config import endpoints, running
 from warmside.config.folders import (
     UnsafeFolder,
     private_file,
@@ -26,6 +26,7 @@ from warmside.config.folders import (
 )
 from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
+from warmside.config.running import OtherConfiguration, ProcessRecord
 from warmside.config.settings import Config
 from warmside.config.tables import printable
 from warmside.extauth.authorities import IAuthority
@@ -99,6 +100,19 @@ def find_paths(config: Config) -> Paths:
         users = _users_path(config)
         _check_database(users)
     return Paths(runtime, metrics, store, users)
+
+
+def claim(config: Config, paths: Paths, record: ProcessRecord) -> None:
+    """Record that this process serves a configuration.
+
+    :raises StartError: another configuration is served on its port or in its runtime folder.
+    """
+    listens = (*config.http.listen, *config.extauth.listen)
+    try:
+        with runtime_folder_errors(config):
+            record.claim(running.describe(config.path, listens, paths.runtime, paths.users))
+    except OtherConfiguration as error:
+        raise StartError(printable(f"{config.path}: {error}")) from None
 
 
 def open_accepted(paths: Paths) -> AcceptedPasswords:

@@ -10,17 +10,19 @@ from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from warmside.app import resources
 from warmside.app.cleanup import Cleanup
+from warmside.app.draining import finish_requests
 from warmside.app.listening import Listener
 from warmside.app.resources import Paths, StartError, config_errors_for
+from warmside.app.startline import start_line
 from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.config.reloading import ReloadingFile
+from warmside.config.running import ProcessRecord
 from warmside.config.settings import Bosh, Config
 from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
 from warmside.extauth.request import ExtauthRequest
@@ -48,13 +50,6 @@ from warmside.web.site import BoundedSite
 
 __all__ = ["StartError", "WarmsideService"]
 
-KEPT_REQUEST_TIMEOUT = 0.1
-"""Seconds after the end of listening for a request that is on its way on a kept connection."""
-FIRST_REQUEST_TIMEOUT = 1.0
-"""Seconds after the end of listening for the first request on a new connection."""
-POLL_INTERVAL = 0.01
-"""Seconds between looks at the connections that are left."""
-
 
 class WarmsideService:
     """The service for one configuration. Call `open`, `serve` and `close`, each once, in this order.
@@ -63,6 +58,7 @@ class WarmsideService:
     files. SQLite connections and locks must not cross a fork: `serve` opens databases and metrics.
 
     :param shared: True if other processes serve on the same ports, as processes of ``warmside extauth`` do.
+    :param record: tells other processes which configuration this one serves, also after a failed start.
     """
 
     log = Logger()
@@ -80,7 +76,7 @@ class WarmsideService:
     _users: KnownUsers
     _warmer: Warmer
 
-    def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
+    def __init__(self, config: Config, reactor: Any, *, shared: bool, record: ProcessRecord | None = None) -> None:
         self.config = config
         self.authority: RequestHandler | None = None
         """Answers ejabberd while the service serves, and in `close` as long as a login may need it."""
@@ -88,13 +84,17 @@ class WarmsideService:
         self.extauth = [Listener(reactor, each, shared=shared, private=True) for each in config.extauth.listen]
         self._reactor = reactor
         self._shared = shared
+        self._record = record or ProcessRecord()
         self._serving = False
         self._factories: list[ExtauthFactory] = []
         self._managers: dict[str, ConnectionManager] = {}
         self._resources = AsyncExitStack()
 
     def open(self) -> None:
-        """Read files, check folders, bind sockets. Nothing is left open after an error.
+        """Read files, check folders, bind sockets. No socket is left open after an error.
+
+        If another configuration is served on the same port or in the same runtime folder, this process stays recorded
+        as rejected.
 
         :raises ConfigError: a file that the configuration names can't be used.
         :raises StartError: a socket or a folder can't be used.
@@ -105,6 +105,7 @@ class WarmsideService:
         self._secret = resources.secret_file(self.config)
         self._maker = resources.authority_maker(self.config)
         self.paths = resources.find_paths(self.config)
+        resources.claim(self.config, self.paths, self._record)
         try:
             for key, listeners in (("http.listen", self.http), ("extauth.listen", self.extauth)):
                 for listener in listeners:
@@ -113,6 +114,7 @@ class WarmsideService:
         except BaseException:
             for listener in self.http + self.extauth:
                 listener.release()
+            self._record.withdraw()
             raise
 
     async def serve(self) -> None:
@@ -122,7 +124,6 @@ class WarmsideService:
         """
         try:
             self._open_databases()
-            self.log.info("runtime folder: {path}", path=str(self.paths.runtime))
             throttle = Throttle(self._reactor, self._counters, self._accepted)
             self._warmer = self._make_warmer(throttle)
             self.site = self._make_site(throttle)
@@ -137,10 +138,11 @@ class WarmsideService:
             self._serving = True
             for listener in self.http:
                 await self._listen("http.listen", listener, self.site)
-                self.log.info("HTTP on {where}", where=listener.description)
             for listener in self.extauth:
                 await self._listen("extauth.listen", listener, self._extauth_factory(listener, authority))
-                self.log.info("extauth on {where}", where=listener.description)
+            self.log.info(
+                "{line}", line=start_line(self.config, self.paths, self._admins.content if self._admins else ())
+            )
         except BaseException:
             await self.close(0)
             raise
@@ -156,8 +158,9 @@ class WarmsideService:
             if self._serving:
                 self.site.stopping = True
             await DeferredList([Deferred.fromCoroutine(each.close()) for each in self.http + self.extauth])
+            self._record.withdraw()
             if self._serving:
-                await self._finish_requests(within / 2)
+                await finish_requests(self._reactor, self.site, within / 2)
                 await self._warmer.close(within / 2)
             for factory in self._factories:
                 factory.finish()
@@ -180,6 +183,7 @@ class WarmsideService:
 
     def _open_databases(self) -> None:
         with resources.runtime_folder_errors(self.config):
+            self._record.renew()
             self.metrics = open_metrics(self.paths.metrics)
         self._resources.callback(self.metrics.close)
         with config_errors_for(self.config, "passwords.store", self.config.passwords.store):
@@ -278,17 +282,3 @@ class WarmsideService:
 
     def _run_work(self, work: Callable[[], bytes]) -> "Deferred[bytes]":
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
-
-    async def _finish_requests(self, within: float) -> None:
-        """Respond to the requests that have arrived or are on their way, and let each response be written.
-
-        :param within: seconds after which connections are left to be cut.
-        """
-        since = self._reactor.seconds()
-        await deferLater(self._reactor, min(KEPT_REQUEST_TIMEOUT, within))
-        self.site.stop()
-        while (waited := self._reactor.seconds() - since) < within:
-            patient = waited < FIRST_REQUEST_TIMEOUT
-            if not any(not each.rejected and (patient or not each.awaited) for each in self.site.channels):
-                return
-            await deferLater(self._reactor, POLL_INTERVAL)
