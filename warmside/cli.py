@@ -90,6 +90,18 @@ def _parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     sample.add_argument("name", metavar="NAME", nargs="?")
     sample.set_defaults(run=_sample)
 
+    check = commands.add_parser(
+        "check",
+        help="examine a set-up",
+        description="Examines a set-up, and prints faults and cures. With JID, warms a session and ends it.",
+    )
+    check.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+    check.add_argument("--ejabberd", metavar="FILE", help="ejabberd.yml; default: that of the installed ejabberd")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("--offline", action="store_true", help="read files alone; open no connection")
+    check.add_argument("jid", metavar="JID", nargs="?", help="bare or full JID of the session")
+    check.set_defaults(run=_check)
+
     hash_password = commands.add_parser(
         "hash-password",
         help="hash a password for the admins file",
@@ -113,6 +125,13 @@ def _sample(parsed: "argparse.Namespace") -> int:
         return EXIT_USAGE
     sys.stdout.buffer.write(paths[parsed.name].read_bytes())
     return 0
+
+
+def _check(parsed: "argparse.Namespace") -> int:
+    """Examine a set-up; see `warmside.doctor.command.run`."""
+    from warmside.doctor.command import run
+
+    return run(parsed)
 
 
 def _hash_password(parsed: "argparse.Namespace") -> int:
