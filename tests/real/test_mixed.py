@@ -94,7 +94,7 @@ def test_processes_of_one_file_share_port_and_folder_by_any_name_of_it(first: Fo
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_the_line_of_a_start_has_what_decides_where_requests_go_and_no_secret(folder: Folder, form: str) -> None:
     (folder.path / "admins").write_text(f"webapp:{HASH}\nother:{HASH}\n")
-    (folder.path / "secret").write_text("very secret\n")
+    (folder.path / "secret").write_text("very-secret-text\n")
     (folder.path / "secret").chmod(0o600)
     folder.write(
         '[extauth]\nurl = "http://127.0.0.1:9/check?token=hidden"\n'
@@ -112,7 +112,7 @@ def test_the_line_of_a_start_has_what_decides_where_requests_go_and_no_secret(fo
             f"bosh.url http://127.0.0.1:7/bosh; HTTP on tcp:{folder.port}:interface=127.0.0.1; "
             f"runtime folder {folder.path}/runtime; no state folder"
         )
-        for secret in ("very secret", "hidden", HASH):
+        for secret in ("very-secret-text", "hidden", HASH):
             assert secret not in program.log()
     finally:
         program.end()
