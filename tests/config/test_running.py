@@ -12,7 +12,7 @@ import pytest
 from warmside.config import folders, running
 from warmside.config.running import FOLDER, OtherConfiguration, ProcessRecord, Running, read_records
 
-ONE = Running(1, "/etc/one.toml", ("tcp:127.0.0.1:5281",), "/run/one", None, 7)
+ONE = Running(1, "/etc/one.toml", ("tcp:127.0.0.1:5281",), "/run/one", None, None, 7)
 """A process; the tests change its configuration, and what it shares with another one."""
 
 
@@ -85,7 +85,7 @@ def test_the_record_ends_with_its_process(own: Running) -> None:
     code = (
         "import sys; from warmside.config import folders; from warmside.config.running import *; "
         "from pathlib import Path; folders.shared_folder = lambda: None; record = ProcessRecord(); "
-        "record.claim(describe(Path('/etc/other.toml'), ['tcp:5281:interface=127.0.0.1'], Path(sys.argv[1]), None)); "
+        "record.claim(describe(Path('/etc/other.toml'), ['tcp:5281:interface=127.0.0.1'], Path(sys.argv[1]), None, None)); "
         "print('claimed', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(

@@ -110,7 +110,7 @@ def claim(config: Config, paths: Paths, record: ProcessRecord) -> None:
     listens = (*config.http.listen, *config.extauth.listen)
     try:
         with runtime_folder_errors(config):
-            record.claim(running.describe(config.path, listens, paths.runtime, paths.users))
+            record.claim(running.describe(config.path, listens, paths.runtime, paths.store, paths.users))
     except OtherConfiguration as error:
         raise StartError(printable(f"{config.path}: {error}")) from None
 

@@ -29,12 +29,12 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from warmside.bosh.agent import NoCookies, PreparedAgent, WholeBody
 from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
-from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
+from warmside.bosh.errors import Busy, CertificateRejected, InvalidResponse, Unreachable
 from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.hostnames import PreparedURL
 from warmside.compat.httpclient import abort_response, is_not_http
-from warmside.tls import connection_fault, first_error, tls_fault
+from warmside.tls import connection_fault, first_error, is_certificate_fault, tls_fault
 
 IDLE_TIMEOUT = 30
 """Seconds that an idle connection is kept."""
@@ -263,7 +263,7 @@ def _explain(failure: Failure, scheme: str) -> Response:
     if failure.check(*LOST):
         fault = tls_fault(error, "bosh.url", "bosh.ca_file")
         if fault is not None:
-            raise Unreachable(fault) from None
+            raise (CertificateRejected if is_certificate_fault(error) else Unreachable)(fault) from None
         if is_not_http(error):
             raise InvalidResponse(
                 "the response is not HTTP: bosh.url must lead to an ejabberd_http listener, with https: if it has TLS"

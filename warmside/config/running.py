@@ -49,7 +49,8 @@ class Running:
     :param configuration: real path of the configuration file.
     :param listens: addresses such as ``tcp:127.0.0.1:5281`` or ``unix:/run/warmside/extauth.sock``.
     :param runtime: real path of the runtime folder.
-    :param state: real path of the file of known users; ``None`` without one.
+    :param store: real path of the file of one-time passwords; ``None`` if they are in the memory of the process.
+    :param users: real path of the file of known users; ``None`` without one.
     :param network: number of the network namespace, to which the ports belong.
     :param serves: False if the process was rejected because of another configuration.
     """
@@ -58,7 +59,8 @@ class Running:
     configuration: str
     listens: tuple[str, ...]
     runtime: str
-    state: str | None
+    store: str | None
+    users: str | None
     network: int
     serves: bool = True
 
@@ -124,17 +126,21 @@ class ProcessRecord:
         self._held.clear()
 
 
-def describe(configuration: Path, endpoints: Iterable[str], runtime: Path, users: Path | None) -> Running:
+def describe(
+    configuration: Path, endpoints: Iterable[str], runtime: Path, store: Path | None, users: Path | None
+) -> Running:
     """Return the description of this process.
 
     :param endpoints: endpoint strings that it listens on.
+    :param store: the file of one-time passwords.
     :param users: the file of known users.
     """
     return Running(
         os.getpid(),
         str(configuration.resolve()),
-        tuple(filter(None, map(_address, endpoints))),
+        tuple(filter(None, map(address_of, endpoints))),
         str(runtime.resolve()),
+        str(store.resolve()) if store is not None else None,
         str(users.resolve()) if users is not None else None,
         network_namespace(),
     )
@@ -175,7 +181,7 @@ def _reason(running: Running, other: Running) -> str | None:
     )
 
 
-def _address(endpoint: str) -> str | None:
+def address_of(endpoint: str) -> str | None:
     """Return the address of an endpoint string; ``None`` if the system or systemd chooses it."""
     place = examine(endpoint)
     if place.kind == "unix":
