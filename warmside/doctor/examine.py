@@ -13,7 +13,8 @@ from twisted.internet.error import TimeoutError as Late
 from twisted.python.failure import Failure
 
 from warmside.config.loader import ConfigError, load
-from warmside.doctor import processes
+from warmside.doctor import files, hosts, listeners, processes
+from warmside.doctor.configuration import configuration
 from warmside.doctor.context import Context, Options
 from warmside.doctor.ejabberd import PLACES, YamlError, find
 from warmside.doctor.ejabberd import load as load_ejabberd
@@ -25,7 +26,27 @@ TIMEOUT = 13.0
 FileCheck = Callable[[Context], Iterable[Finding]]
 OnlineCheck = Callable[[Context], Awaitable[Iterable[Finding]]]
 
-FILE_CHECKS: tuple[FileCheck, ...] = ()
+FILE_CHECKS: tuple[FileCheck, ...] = (
+    configuration,
+    files.extauth_program,
+    files.permissions,
+    files.writable_files,
+    files.folders,
+    files.relay,
+    hosts.auth_method,
+    hosts.auth_cache,
+    listeners.no_handler,
+    hosts.missing_modules,
+    hosts.unknown_host,
+    hosts.anonymous,
+    hosts.forbidden_modules,
+    hosts.admin_unprotected,
+    listeners.c2s_listeners,
+    listeners.old_ejabberd,
+    hosts.pool,
+    hosts.fail2ban,
+    hosts.ping_kills,
+)
 """Checks that read files and ``/proc`` alone. They run first, in this order."""
 ONLINE_CHECKS: tuple[OnlineCheck, ...] = ()
 """Checks that open connections. They run at once, and not with ``--offline``."""
@@ -121,5 +142,8 @@ def prepare(options: Options) -> Context:
     process = context.ejabberd_process
     context.user = processes.account_of(process.uid) if process else processes.account_named(processes.ACCOUNT)
     services = {each.uid for each in context.warmsides}
-    context.service_user = processes.account_of(services.pop()) if len(services) == 1 else context.user
+    if len(services) == 1:
+        context.service_user = processes.account_of(services.pop())
+    elif all(line is None or line.kind != "relay" for _, line in files.program_lines(context)):
+        context.service_user = context.user
     return context

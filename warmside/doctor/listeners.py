@@ -1,172 +1,146 @@
-"""Checks of the processes that serve the configuration, and of what answers where it says."""
+"""Checks of ejabberd's listeners, and of the version that is installed."""
 
-import http.client
-import json
-import os
-import socket
-import ssl
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from twisted.internet.threads import deferToThread
-
-from warmside.config import running
-from warmside.config.endpoints import Place, examine
-from warmside.config.folders import SHARED_MEMORY
-from warmside.config.running import EVERY_INTERFACE, FOLDER, Running
-from warmside.doctor import edits
+from warmside.config.endpoints import is_loopback
+from warmside.config.urls import split_url
+from warmside.doctor import edits, processes
 from warmside.doctor.context import Context
-from warmside.findings import RESTART_WARMSIDE, Finding, make
+from warmside.doctor.ejabberd import Ejabberd, Listener, as_flag
+from warmside.findings import RESTART, Finding, make
 
-TIMEOUT = 3.0
-"""Seconds for one request, and for each read of its response."""
-MAX_BODY = 4096
-"""Bytes of a response that are read."""
-
-
-def records(context: Context) -> list[Running]:
-    """Return the records of all processes of warmside on this machine that this user can read."""
-    runtime = [each.environ.get("RUNTIME_DIRECTORY", "").split(":")[0] for each in context.warmsides if each.environ]
-    places = [Path(folder) / FOLDER for folder in dict.fromkeys((*runtime, "/run/warmside")) if folder]
-    places += [folder / FOLDER for folder in sorted(SHARED_MEMORY.glob("warmside-*"))]
-    found: list[Running] = []
-    for place in places:
-        with context.missing_on_error(f"processes of warmside in {place}"):
-            found += running.read_records([place])
-    return list({(each.process, each.configuration): each for each in found}.values())
+MAX_PASSWORD_STANZA = 65_500
+"""Bytes of a stanza. A longer password does not fit into a frame of extauth."""
+NEWEST_WITH_HOLES = (26, 7)
+"""The first version of ejabberd without the holes that matter."""
+UNIX = "http+unix://"
 
 
-def serving(context: Context) -> Running | None:
-    """Return a process that serves the configuration; ``None`` if there is none, or its record can't be read."""
-    own = str(context.options.config.resolve())
-    return next((each for each in records(context) if each.configuration == own and each.serves), None)
+@dataclass(frozen=True)
+class Target:
+    """Where a ``bosh.url`` leads. ``port`` is a number or ``unix:PATH``."""
+
+    host: str
+    port: int | str
+    path: str
 
 
-def mixed_configurations(context: Context) -> Iterator[Finding]:
-    """Find processes of other configurations on the port or in the runtime folder of this one."""
-    if context.config is None:
+def target_of(url: str) -> Target | None:
+    """Return where a ``bosh.url`` leads; ``None`` if it is no URL."""
+    if url.startswith(UNIX):
+        socket, _, path = url.removeprefix(UNIX).rpartition(".sock:")
+        return Target("localhost", f"unix:{socket}.sock", path)
+    parts = split_url(url)
+    if parts is None:
+        return None
+    return Target(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.path or "/")
+
+
+def no_handler(context: Context) -> Iterator[Finding]:
+    """Find a ``bosh.url`` on this machine whose port is no BOSH listener."""
+    config, ejabberd = context.config, context.ejabberd
+    if config is None or ejabberd is None or ejabberd.is_unsure("listen"):
         return
-    own, found = str(context.options.config.resolve()), records(context)
-    mine = [each for each in found if each.configuration == own]
-    if not mine:
-        # No process runs with this configuration. One of another configuration may have its port.
-        listens = (*context.config.http.listen, *context.config.extauth.listen)
-        mine = [Running(0, own, _addresses(listens), "", None, None, running.network_namespace())]
-    for other in found:
-        shared = next(filter(None, (each.conflict(other) for each in mine)), None)
-        if shared is not None:
-            fault = f"process {other.process} runs with another configuration, {other.configuration}, {shared}"
-            cure = (
-                "Run one configuration on one port and in one runtime folder. This command stops the other process. "
-                "Remove what starts it, too, or it starts again:\n"
-                f"$ kill {other.process}"
-            )
-            yield make("mixed-configurations", fault=fault, cure=cure)
-
-
-async def http_listeners(context: Context) -> Iterable[Finding]:
-    """Find addresses of ``http.listen`` where nothing answers, or another program."""
-    config = context.config
-    if config is None:
-        return []
-    found: list[Finding] = []
-    for description in config.http.listen:
-        place = examine(description)
-        if place.kind == "other":
-            context.miss(f"http.listen = {description}: systemd chooses the address")
+    for url in dict.fromkeys(config.bosh_for(host).url for host in context.hosts):
+        target = target_of(url)
+        if target is None or not is_loopback(target.host):
             continue
-        kind, fault = await deferToThread(answer_at, place)
-        listen = f'"{description}"'
-        if kind == "nothing":
-            cure = (
-                "Start ejabberd, which starts warmside, or start the daemon. The reason of a failed start is in "
-                "ejabberd's stderr (the journal) or in log.file."
-            )
-            found.append(make("not-running", listen=listen, fault=fault, cure=cure))
-        elif kind == "foreign":
-            found.append(make("foreign-listener", listen=listen, cure=_other_port(context, place)))
-    return found
+        same_port = [it for it in ejabberd.listeners if it.port == target.port and it.module == "ejabberd_http"]
+        if any(_serves(listener, target.path) for listener in same_port):
+            continue
+        where = _where(ejabberd)
+        cure = _handler(ejabberd, same_port[0] if same_port else None, target)
+        yield make("no-handler", where=where, port=f"port {target.port}", path=target.path, url=url, cure=cure)
 
 
-def answer_at(place: Place) -> tuple[str, str]:
-    """Return what answers at a place, ``warmside``, ``foreign`` or ``nothing``, and the reason."""
-    connection = _Connection(place)
-    try:
-        connection.connect()
-    except ssl.SSLError:
-        return "foreign", "it does not speak TLS"
-    except OSError as error:
-        return "nothing", _reason(error)
-    try:
-        connection.request("GET", "/health")
-        response = connection.getresponse()
-        body = response.read(MAX_BODY)
-        headers = {name.lower() for name in response.headers}
-    except TimeoutError:
-        return "nothing", f"no response within {TIMEOUT:g} s"
-    except (OSError, http.client.HTTPException):
-        return "foreign", "the response is not HTTP"
-    finally:
-        connection.close()
-    if response.status == 200 and "x-request-id" in headers and _is_health(body):
-        return "warmside", ""
-    return "foreign", f"HTTP {response.status}"
+def _serves(listener: Listener, path: str) -> bool:
+    return any(key.strip("/") == path.strip("/") and it == "mod_bosh" for key, it in listener.handlers.items())
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection to a place. Nothing secret is sent, so that no certificate is verified."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._place = place
-
-    def connect(self) -> None:
-        """Connect."""
-        place = self._place
-        if place.kind == "unix":
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(TIMEOUT)
-            self.sock.connect(place.path)
-            return
-        host = place.interface
-        if host in EVERY_INTERFACE:
-            host = "::1" if host == "::" else "127.0.0.1"
-        self.sock = socket.create_connection((host, place.port), TIMEOUT)
-        if place.kind == "tls":
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            self.sock = context.wrap_socket(self.sock)
+def _where(ejabberd: Ejabberd) -> object:
+    entry = ejabberd.entry("listen")
+    return ejabberd.path if entry is None else entry.place
 
 
-def _is_health(body: bytes) -> bool:
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return False
-    return isinstance(value, dict) and value.get("status") == "ok"
+def _handler(ejabberd: Ejabberd, listener: Listener | None, target: Target) -> str:
+    if listener is None:
+        port = f'"{target.port}"' if isinstance(target.port, str) else str(target.port)
+        ip = [] if isinstance(target.port, str) else ['  ip: "127.0.0.1"']
+        handlers = ["  request_handlers:", f"    {target.path}: mod_bosh"]
+        return edits.add(ejabberd, "listen", [f"- port: {port}", *ip, "  module: ejabberd_http", *handlers])
+    handler = listener.entry.value.get("request_handlers")
+    if handler is not None:
+        return f"{edits.add_to(handler, [f'{target.path}: mod_bosh'])}\n{RESTART}"
+    module = listener.entry.value.get("module")
+    assert module is not None
+    indent = " " * module.place.column
+    lines = [f"{indent}request_handlers:", f"{indent}  {target.path}: mod_bosh"]
+    return f"{edits.insert_below(module.place, lines)}\n{RESTART}"
 
 
-def _addresses(descriptions: Iterable[str]) -> tuple[str, ...]:
-    return tuple(filter(None, map(running.address_of, descriptions)))
+def c2s_listeners(context: Context) -> Iterator[Finding]:
+    """Find listeners that take passwords in clear, or passwords that are too long."""
+    ejabberd = context.ejabberd
+    if ejabberd is None or ejabberd.is_unsure("listen") or not _asks_program(context, ejabberd):
+        return
+    limited = False
+    for listener in ejabberd.listeners:
+        if listener.module != "ejabberd_c2s":
+            continue
+        limited = limited or _is_limited(listener)
+        if _is_on_loopback(listener):
+            continue
+        if not any(as_flag(listener.options.get(name)) for name in ("tls", "starttls_required")):
+            cure = _set(listener, "starttls_required", "true")
+            yield make("starttls", where=listener.place, port=listener.port, cure=cure)
+        if not _is_limited(listener):
+            yield _oversized(listener, listener, "max_stanza_size is not below 65,500")
+    for listener in ejabberd.listeners:
+        modules = {"mod_bosh", "ejabberd_http_ws"} & set(listener.handlers.values())
+        if listener.module == "ejabberd_http" and modules and not limited and not _is_on_loopback(listener):
+            first = next((it for it in ejabberd.listeners if it.module == "ejabberd_c2s"), None)
+            yield _oversized(listener, first, "ejabberd limits BOSH and WebSocket by max_stanza_size of a c2s listener")
 
 
-def _reason(error: OSError) -> str:
-    return f"no answer within {TIMEOUT:g} s" if isinstance(error, TimeoutError) else os.strerror(error.errno or 0)
+def _oversized(listener: Listener, limiting: Listener | None, fault: str) -> Finding:
+    module, port = listener.module, listener.port
+    if limiting is None:
+        cure = f"Put a web server that limits bodies to 64 KiB before port {port}, and set ip: 127.0.0.1."
+    else:
+        cure = _set(limiting, "max_stanza_size", "65000")
+    return make("oversized-passwords", where=listener.place, module=module, port=port, fault=fault, cure=cure)
 
 
-def _other_port(context: Context, place: Place) -> str:
-    """Return what gives ``http.listen`` a port that is free now."""
-    assert context.config is not None
-    if place.kind == "unix" or len(context.config.http.listen) > 1:
-        return f"Stop that program, or give http.listen another address. {RESTART_WARMSIDE}"
-    interface = f":interface={place.interface}".replace("::", "\\:\\:") if place.interface else ""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = edits.set_toml(context.options.config, "http", "listen", f'"tcp:{port}{interface}"')
-    return (
-        "Stop that program, or give http.listen another port. The web application needs the new one, too:\n"
-        f"{command}\n{RESTART_WARMSIDE}"
-    )
+def _set(listener: Listener, name: str, text: str) -> str:
+    """Return what sets an option of a listener."""
+    entry, port = listener.entry.value.get(name), listener.entry.value.get("port")
+    if entry is not None and entry.place.whole:
+        return f"{edits.replace(entry.place, [f'{name}: {text}'])}\n{RESTART}"
+    if entry is None and port is not None and listener.place.whole and port.place.last < listener.place.last:
+        return f"{edits.insert_below(port.place, [' ' * port.place.column + f'{name}: {text}'])}\n{RESTART}"
+    return f"In the listener at {listener.place}, set {name}: {text}. {RESTART}"
 
 
+def _asks_program(context: Context, ejabberd: Ejabberd) -> bool:
+    return any("external" in (ejabberd.names("auth_method", host) or []) for host in context.hosts)
+
+
+def _is_limited(listener: Listener) -> bool:
+    sizes = (listener.options.get(name) for name in ("max_stanza_size", "pre_auth_max_stanza_size"))
+    return any(isinstance(size, int) and size < MAX_PASSWORD_STANZA for size in sizes)
+
+
+def _is_on_loopback(listener: Listener) -> bool:
+    return str(listener.port).startswith("unix:") or (bool(listener.ip) and is_loopback(listener.ip))
+
+
+def old_ejabberd(context: Context) -> Iterator[Finding]:
+    """Find a version of ejabberd with known holes."""
+    if context.ejabberd is None and context.ejabberd_process is None:
+        return
+    version = processes.version_of(context.ejabberd_process)
+    if version is None:
+        context.miss("ejabberd's version: no folder ejabberd-VERSION was found")
+    elif tuple(map(int, version.split("."))) < NEWEST_WITH_HOLES:
+        yield make("old-ejabberd", version=version)

@@ -20,7 +20,7 @@ from warmside.config.settings import Bosh
 from warmside.doctor import edits
 from warmside.doctor.context import Context
 from warmside.doctor.ejabberd import Listener
-from warmside.doctor.listeners import answer_at
+from warmside.doctor.serving import answer_at
 from warmside.findings import RESTART_WARMSIDE, Finding, make
 
 TIMEOUT = 3.0

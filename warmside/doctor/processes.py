@@ -1,5 +1,6 @@
 """Find the running processes of ejabberd and warmside, and their users. Reads ``/proc`` and the user database."""
 
+import grp
 import os
 import pwd
 import re
@@ -25,6 +26,14 @@ class Account:
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """Name of the main group; its number if it has no name."""
+        try:
+            return grp.getgrgid(self.gid).gr_name
+        except KeyError:
+            return str(self.gid)
 
 
 @dataclass(frozen=True)
