@@ -85,7 +85,8 @@ def test_the_record_ends_with_its_process(own: Running) -> None:
     code = (
         "import sys; from warmside.config import folders; from warmside.config.running import *; "
         "from pathlib import Path; folders.shared_folder = lambda: None; record = ProcessRecord(); "
-        "record.claim(describe(Path('/etc/other.toml'), ['tcp:5281:interface=127.0.0.1'], Path(sys.argv[1]), None, None)); "
+        "listens = ['tcp:5281:interface=127.0.0.1']; "
+        "record.claim(describe(Path('/etc/other.toml'), listens, Path(sys.argv[1]), None, None)); "
         "print('claimed', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(

@@ -117,9 +117,12 @@ def _set_url(context: Context, settings: Bosh, kind: str) -> str:
     table = "bosh"
     if config.bosh.url != settings.url:
         table = next(f'host."{host}"' for host, each in config.host.items() if each.url == settings.url)
-    urls = [url for listener, path in bosh_listeners(context) if (url := _url(listener, path)) not in (None, settings.url)]
+    urls = [
+        url for listener, path in bosh_listeners(context) if (url := _url(listener, path)) not in (None, settings.url)
+    ]
     if urls:
-        return f"{edits.set_toml(context.options.config, table, 'url', f'{chr(34)}{urls[0]}{chr(34)}')}\n{RESTART_WARMSIDE}"
+        command = edits.set_toml(context.options.config, table, "url", f'"{urls[0]}"')
+        return f"{command}\n{RESTART_WARMSIDE}"
     if kind == "certificate":
         return f"Set ca_file in [{table}] to the PEM file of the certificate's authority. {RESTART_WARMSIDE}"
     return (

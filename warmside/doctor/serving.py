@@ -78,13 +78,9 @@ async def http_listeners(context: Context) -> Iterable[Finding]:
         kind, fault = await deferToThread(answer_at, place)
         listen = f'"{description}"'
         if kind == "nothing":
-            cure = (
-                "Start ejabberd, which starts warmside, or start the daemon. The reason of a failed start is in "
-                "ejabberd's stderr (the journal) or in log.file."
-            )
-            found.append(make("not-running", listen=listen, fault=fault, cure=cure))
+            found.append(make("not-running", listen=listen, fault=fault))
         elif kind == "foreign":
-            found.append(make("foreign-listener", listen=listen, cure=_other_port(context, place)))
+            found.append(make("foreign-listener", listen=listen, fault=fault, cure=_other_port(context, place)))
     return found
 
 
@@ -168,5 +164,3 @@ def _other_port(context: Context, place: Place) -> str:
         "Stop that program, or give http.listen another port. The web application needs the new one, too:\n"
         f"{command}\n{RESTART_WARMSIDE}"
     )
-
-
