@@ -1,8 +1,8 @@
 """Names, severities, texts and cures of every fault that `warmside check` names.
 
 ``/ready``, replies of HTTP and the log take their texts about the same faults from here. A text may have fields in
-braces, which `make` fills in. A cure has no empty text: a line that starts with ``$ `` is a command; lines to paste at
-the end of a file follow a line with the file's full path and a colon; other lines say what to do.
+braces, which `make` fills in. A cure is never empty. A line that starts with ``$ `` is a command. Lines to paste at the
+end of a file follow a line with the file's full path and a colon, and end the cure. Lines before them say what to do.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Final, Literal, NamedTuple
 
 Severity = Literal["error", "warning"]
 
-RESTART: Final = "Then restart ejabberd."
-RESTART_WARMSIDE: Final = "Then restart warmside: restart ejabberd, or the unit of the daemon."
+RESTART: Final = "Restart ejabberd after this change."
+RESTART_WARMSIDE: Final = "Restart warmside after this change: restart ejabberd, or the unit of the daemon."
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.real.browser import Browser, Demo, Open
+from tests.real.checked import CheckedSite
 from tests.real.parts import INTERNAL, LARGE_STANZAS, Server
 from tests.real.processes import Folder
 
@@ -18,6 +19,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("server"), INTERNAL, LARGE_STANZAS).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def checked_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server whose files the tests of a module may change."""
+    running = Server(tmp_path_factory.mktemp("checked")).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def site(checked_server: Server, capsys: "pytest.CaptureFixture[str]") -> Iterator[CheckedSite]:
+    """Return the files of a sound set-up; restore them behind the test."""
+    checked = CheckedSite(checked_server, capsys)
+    yield checked
+    checked.restore()
 
 
 @pytest.fixture

@@ -48,18 +48,18 @@ def _faults_of(context: Context, path: Path) -> Iterator[Finding]:
 def _cure(error: ConfigError, path: Path) -> str:
     if not path.exists():
         folder, quoted = shlex.quote(str(path.parent)), shlex.quote(str(path))
-        return f"$ mkdir -p {folder}\n$ {WARMSIDE} sample warmside.toml > {quoted}\n{RESTART_WARMSIDE}"
+        return f"{RESTART_WARMSIDE}\n$ mkdir -p {folder}\n$ {WARMSIDE} sample warmside.toml > {quoted}"
     match = TOML_LINE.search(str(error))
     table, _, key = error.key.rpartition(".")
     lines = (int(match[1]), int(match[1])) if match else edits.key_lines(path, table, key)
     if lines is None and error.key:
         lines = edits.table_lines(path, error.key)
     if error.key == "admins.file" and lines is None:
-        return f"{edits.set_toml(path, 'admins', 'file', ADMINS)}\n{RESTART_WARMSIDE}"
+        return f"{RESTART_WARMSIDE}\n{edits.set_toml(path, 'admins', 'file', ADMINS)}"
     if lines is None:
         return f"Correct {error.key or 'the file'} in {path}. {RESTART_WARMSIDE}"
-    advice = "Correct the value as said above. Or use the default instead, by this command:"
-    return f"{advice}\n{edits.comment_out_toml(path, *lines)}\n{RESTART_WARMSIDE}"
+    advice = f"Correct the value as said above, or use the default by this command. {RESTART_WARMSIDE}"
+    return f"{advice}\n{edits.comment_out_toml(path, *lines)}"
 
 
 def _secrets(context: Context) -> Iterator[Finding]:
@@ -97,9 +97,9 @@ def _new_admins(path: Path, reason: str) -> str:
     quoted = shlex.quote(str(path))
     generate = "head -c 18 /dev/urandom | base64 | tee /dev/stderr"
     command = f"{generate} | {WARMSIDE} hash-password webapp >> {quoted}"
-    return f"This makes the admin webapp and prints its password:\n$ {command}"
+    return f"This makes the admin webapp and prints its password.\n$ {command}"
 
 
 def _new_secret(path: Path, reason: str) -> str:
     quoted = shlex.quote(str(path))
-    return f"Give the new secret to the web application, too:\n$ head -c 24 /dev/urandom | base64 > {quoted}"
+    return f"Give the new secret to the web application, too.\n$ head -c 24 /dev/urandom | base64 > {quoted}"

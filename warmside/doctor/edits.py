@@ -42,25 +42,25 @@ def set_option(ejabberd: Ejabberd, name: str, text: str, host: str | None = None
     entry = ejabberd.entry(name, host)
     line = f"{name}: {text}"
     if entry is None:
-        return f"{paste(ejabberd.path, [line])}\n{RESTART}"
+        return f"{RESTART}\n{paste(ejabberd.path, [line])}"
     if not entry.place.whole:
         return f"In {entry.place}, set {line}. {RESTART}"
-    return f"{replace(entry.place, [line])}\n{RESTART}"
+    return f"{RESTART}\n{replace(entry.place, [line])}"
 
 
 def remove(entry: Entry, within: str) -> str:
     """Return what removes an entry of a mapping or list of ejabberd's configuration."""
     if not entry.place.whole:
         return f"In {entry.place}, remove {entry.key} from {within}. {RESTART}"
-    return f"{comment_out(entry.place)}\n{RESTART}"
+    return f"{RESTART}\n{comment_out(entry.place)}"
 
 
 def add(ejabberd: Ejabberd, name: str, lines: list[str], host: str | None = None) -> str:
     """Return what adds an entry to a mapping or list such as ``modules`` or ``listen``."""
     entry = ejabberd.entry(name, host)
     if entry is None:
-        return f"{paste(ejabberd.path, [f'{name}:', *(' ' * INDENT + line for line in lines)])}\n{RESTART}"
-    return f"{add_to(entry, lines)}\n{RESTART}"
+        return f"{RESTART}\n{paste(ejabberd.path, [f'{name}:', *(' ' * INDENT + line for line in lines)])}"
+    return f"{RESTART}\n{add_to(entry, lines)}"
 
 
 def add_to(entry: Entry, lines: list[str]) -> str:

@@ -209,7 +209,7 @@ def folders(context: Context) -> Iterator[Finding]:
             commands = f"$ install -d -o {account.name} -g {account.group} -m {mode} {quoted}"
             if path.exists():
                 commands = f"$ chown -R {owner} {quoted}"
-            yield make("folders", what=what, path=path, fault=fault, cure=f"{commands}\n{RESTART_WARMSIDE}")
+            yield make("folders", what=what, path=path, fault=fault, cure=f"{RESTART_WARMSIDE}\n{commands}")
 
 
 def _home_state(account: Account, environ: Mapping[str, str]) -> Path:

@@ -18,7 +18,7 @@ PROTECTED = ("admin@*", "administrator@*", "root@*")
 LOOPBACK = ("  access:", "    - allow:", "        ip: 127.0.0.0/8", "    - allow:", "        ip: ::1/128")
 UNITS = {"": 1, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600}
 """Seconds by the name of a unit, without the s of the plural."""
-PING_ANSWER = 32.0
+PING_ANSWER = 32
 """Seconds that ejabberd waits for an answer to a ping."""
 
 
@@ -77,7 +77,7 @@ def pool(context: Context) -> Iterator[Finding]:
         if "extauth_pool_name" not in ejabberd.options:
             cures.append(edits.paste(ejabberd.path, ["extauth_pool_name: warmside"]))
         fault = f"extauth_pool_name is not the same for all {len(external)} hosts, so each pool has its own processes"
-        yield make("pool", where=ejabberd.path, fault=fault, cure="\n".join([*cures, RESTART]))
+        yield make("pool", where=ejabberd.path, fault=fault, cure="\n".join([RESTART, *cures]))
 
 
 def forbidden_modules(context: Context) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def fail2ban(context: Context) -> Iterator[Finding]:
         if access.allows_address(ejabberd, host, rule, address) is False:
             others = [key for key in options if key != "access"] if isinstance(options, dict) else []
             lines = ["mod_fail2ban:", *LOOPBACK, *(f"  {key}: {json.dumps(options[key])}" for key in others)]
-            cure = f"{edits.replace(entry.place, lines)}\n{RESTART}" if entry.place.whole else _words(entry)
+            cure = f"{RESTART}\n{edits.replace(entry.place, lines)}" if entry.place.whole else _words(entry)
             yield make("fail2ban", host=host, where=entry.place, cure=cure)
 
 
@@ -143,7 +143,7 @@ def ping_kills(context: Context) -> Iterator[Finding]:
         action = entry.value.get("timeout_action")
         assert action is not None
         if action.place.whole:
-            cure = f"{edits.replace(action.place, ['timeout_action: none'])}\n{RESTART}"
+            cure = f"{RESTART}\n{edits.replace(action.place, ['timeout_action: none'])}"
         else:
             cure = f"In {action.place}, set timeout_action: none. {RESTART}"
         yield make("ping-kills", host=host, where=entry.place, limit=f"{limit:g}", cure=cure)
@@ -168,7 +168,7 @@ def admin_unprotected(context: Context) -> Iterator[Finding]:
             unprotected = [it for h in context.hosts for it in access.admins(ejabberd, h)]
             names = [*_protected(context), *(it for it in unprotected if it not in config.admins.accounts)]
             value = json.dumps(list(dict.fromkeys(names)), ensure_ascii=False)
-            cure = f"{edits.set_toml(config.path, 'policy', 'protected', value)}\n{RESTART_WARMSIDE}"
+            cure = f"{RESTART_WARMSIDE}\n{edits.set_toml(config.path, 'policy', 'protected', value)}"
             where = _where(ejabberd, ejabberd.entry("acl", host))
             yield make("admin-unprotected", host=host, where=where, jid=jid, config=config.path, cure=cure)
 
@@ -186,13 +186,13 @@ def unknown_host(context: Context) -> Iterator[Finding]:
     for host in sorted(config.policy.hosts - set(ejabberd.hosts)):
         left = sorted(config.policy.hosts & set(ejabberd.hosts)) or list(ejabberd.hosts)
         value = json.dumps(left, ensure_ascii=False)
-        cure = f"{edits.set_toml(config.path, 'policy', 'hosts', value)}\n{RESTART_WARMSIDE}"
+        cure = f"{RESTART_WARMSIDE}\n{edits.set_toml(config.path, 'policy', 'hosts', value)}"
         yield make("unknown-host", host=host, where=f"which policy.hosts of {config.path} names", cure=cure)
     for host in sorted(set(config.host) - set(ejabberd.hosts)):
         lines = edits.table_lines(config.path, f"host.{host}")
         remove = edits.comment_out_toml(config.path, *lines) if lines else f'Remove [host."{host}"] from {config.path}.'
         where = f"which {config.path} configures"
-        yield make("unknown-host", host=host, where=where, cure=f"{remove}\n{RESTART_WARMSIDE}")
+        yield make("unknown-host", host=host, where=where, cure=f"{RESTART_WARMSIDE}\n{remove}")
 
 
 def _hosts(context: Context, *options: str) -> Iterator[tuple[Ejabberd, str]]:

@@ -71,12 +71,12 @@ def _handler(ejabberd: Ejabberd, listener: Listener | None, target: Target) -> s
         return edits.add(ejabberd, "listen", [f"- port: {port}", *ip, "  module: ejabberd_http", *handlers])
     handler = listener.entry.value.get("request_handlers")
     if handler is not None:
-        return f"{edits.add_to(handler, [f'{target.path}: mod_bosh'])}\n{RESTART}"
+        return f"{RESTART}\n{edits.add_to(handler, [f'{target.path}: mod_bosh'])}"
     module = listener.entry.value.get("module")
     assert module is not None
     indent = " " * module.place.column
     lines = [f"{indent}request_handlers:", f"{indent}  {target.path}: mod_bosh"]
-    return f"{edits.insert_below(module.place, lines)}\n{RESTART}"
+    return f"{RESTART}\n{edits.insert_below(module.place, lines)}"
 
 
 def c2s_listeners(context: Context) -> Iterator[Finding]:
@@ -116,9 +116,9 @@ def _set(listener: Listener, name: str, text: str) -> str:
     """Return what sets an option of a listener."""
     entry, port = listener.entry.value.get(name), listener.entry.value.get("port")
     if entry is not None and entry.place.whole:
-        return f"{edits.replace(entry.place, [f'{name}: {text}'])}\n{RESTART}"
+        return f"{RESTART}\n{edits.replace(entry.place, [f'{name}: {text}'])}"
     if entry is None and port is not None and listener.place.whole and port.place.last < listener.place.last:
-        return f"{edits.insert_below(port.place, [' ' * port.place.column + f'{name}: {text}'])}\n{RESTART}"
+        return f"{RESTART}\n{edits.insert_below(port.place, [' ' * port.place.column + f'{name}: {text}'])}"
     return f"In the listener at {listener.place}, set {name}: {text}. {RESTART}"
 
 
