@@ -69,10 +69,11 @@ def _unreachable(context: Context, settings: Bosh, fault: str) -> Finding:
     return make("bosh-unreachable", url=settings.url, fault=fault, cure=cure)
 
 
-def dead_finding(settings: Bosh) -> Finding:
+def dead_finding(url: str) -> Finding:
     """Return the finding for an ejabberd that has given up BOSH."""
     fault = "ejabberd has given up BOSH for all hosts, as after a program that exits at once (internal-server-error)"
-    return make("bosh-unreachable", url=settings.url, fault=fault, cure="Restart ejabberd.")
+    cure = "Restart ejabberd, after the cure of extauth_program, if that is named, too."
+    return make("bosh-unreachable", url=url, fault=fault, cure=cure)
 
 
 def peer_kind(url: str) -> str:
@@ -122,7 +123,7 @@ def _set_url(context: Context, settings: Bosh, kind: str) -> str:
     ]
     if urls:
         command = edits.set_toml(context.options.config, table, "url", f'"{urls[0]}"')
-        return f"{command}\n{RESTART_WARMSIDE}"
+        return f"{RESTART_WARMSIDE}\n{command}"
     if kind == "certificate":
         return f"Set ca_file in [{table}] to the PEM file of the certificate's authority. {RESTART_WARMSIDE}"
     return (

@@ -161,6 +161,6 @@ def _other_port(context: Context, place: Place) -> str:
         port = free.getsockname()[1]
     command = edits.set_toml(context.options.config, "http", "listen", f'"tcp:{port}{interface}"')
     return (
-        "Stop that program, or give http.listen another port. The web application needs the new one, too:\n"
-        f"{command}\n{RESTART_WARMSIDE}"
+        "Stop that program, or give http.listen another port. The web application needs the new one, too. "
+        f"{RESTART_WARMSIDE}\n{command}"
     )
