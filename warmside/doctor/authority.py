@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 
 from warmside.config.reloading import FileRefused, ReloadingFile
-from warmside.doctor import files
+from warmside.doctor import edits, files
 from warmside.doctor.context import Context
 from warmside.doctor.processes import Account
 from warmside.doctor.warming import as_owner
@@ -47,6 +47,9 @@ async def authority(context: Context) -> Iterable[Finding]:
     cure = (
         f"Correct extauth.{key} in {context.options.config}, or what it names, so that it answers. {RESTART_WARMSIDE}"
     )
+    command = edits.unset_toml(context.options.config, "extauth", key)
+    if command is not None:
+        cure += f" This command does without it: then only one-time passwords are accepted.\n{command}"
     return [make("authority", what=what, fault=fault, cure=cure)]
 
 

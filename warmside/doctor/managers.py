@@ -40,14 +40,14 @@ async def manager_finding(context: Context, settings: Bosh, manager: ConnectionM
 
     :param settings: those of the manager.
     """
-    url = settings.url
+    url, since = settings.url, reactor.seconds()
     try:
         await Deferred.fromCoroutine(manager.check()).addTimeout(TIMEOUT, reactor)
     except CertificateRejected as error:
         return make("bosh-certificate", url=url, fault=error, cure=_set_url(context, settings, "certificate"))
-    except Late:
-        return _unreachable(context, settings, f"it accepts connections and does not respond within {TIMEOUT:g} s")
-    except BoshError as error:
+    except (BoshError, Late) as error:
+        if reactor.seconds() - since >= TIMEOUT:  # a cancelled request fails as a lost connection
+            return _unreachable(context, settings, f"no response within {TIMEOUT:g} s")
         kind = await deferToThread(peer_kind, url)
         fault = {
             "tls": "the port speaks TLS, and bosh.url is http:",
