@@ -6,7 +6,7 @@ They live in ``etc/`` of the checkout; a wheel has the same files in ``warmside/
 from pathlib import Path
 
 # Relative to etc/. setup.py reads this to put the files into a wheel.
-PATTERNS = ("ejabberd.yml", "nginx.conf", "warmside.*", "examples/*")
+PATTERNS = ("alerts.yml", "ejabberd.yml", "nginx.conf", "warmside.*", "examples/*")
 
 _PACKAGE = Path(__file__).parent
 
