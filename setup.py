@@ -71,7 +71,7 @@ setup(
         "cryptography>=42.0",
         "scramp>=1.4.18",
         "hyperlink>=21.0.0",
-        "PyYAML>=6.0",
+        "PyYAML>=6.0.1",
         "idna>=3.0",
         "pyOpenSSL>=24.0",
         "zope.interface>=6.0",

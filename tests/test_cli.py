@@ -11,7 +11,7 @@ from warmside.cli import main
 ETC = Path(__file__).resolve().parents[1] / "etc"
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check"], ["sample", "a", "b"], ["--nonsense"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check", "a", "b"], ["sample", "a", "b"], ["--nonsense"]])
 def test_bad_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         main(arguments)
@@ -20,7 +20,7 @@ def test_bad_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixt
     assert shown.out == "" and shown.err.startswith("usage: warmside")
 
 
-@pytest.mark.parametrize("command", [[], ["extauth"], ["relay"], ["sample"], ["hash-password"]])
+@pytest.mark.parametrize("command", [[], ["extauth"], ["relay"], ["sample"], ["check"], ["hash-password"]])
 def test_help_exits_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         main([*command, "--help"])
@@ -33,7 +33,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
     commands = {line.split()[0] for line in lines if line.startswith("    ") and not line.startswith("     ")}
-    assert commands == {"extauth", "relay", "sample", "hash-password"}
+    assert commands == {"check", "extauth", "relay", "sample", "hash-password"}
 
 
 def test_sample_prints_a_file_byte_by_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

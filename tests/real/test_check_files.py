@@ -1,6 +1,7 @@
 """Faults in files and their rights: each is named, its cure followed to the letter, and gone."""
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 from tests.doctor import cures
 from tests.real.checked import CheckedSite
 from tests.real.parts import PASSWORD, WARMSIDE, run
+from warmside.doctor import examine
+from warmside.doctor.context import Options
+from warmside.doctor.files import permissions
+from warmside.doctor.processes import Process, account_of
 
 HOST = "example.org"
 NOBODY = 65534
@@ -50,7 +55,8 @@ def test_missing_config(site: CheckedSite, tmp_path: Path) -> None:
 def test_admins(site: CheckedSite) -> None:
     """An admins file that warmside rejects; one that is missing gets an admin."""
     site.server.admins.write_text(site.server.admins.read_text() + "webapp2:plain\n")
-    assert "line 2" in site.cured("config")["says"]
+    found = site.cured("config")
+    assert "line 2" in found["says"] and "webapp2" not in str(found)
     site.server.admins.unlink()
     found = site.cured("config")
     assert PASSWORD not in str(found)
@@ -66,6 +72,8 @@ def test_secret(site: CheckedSite, tmp_path: Path) -> None:
     extauth = f'[extauth]\nurl = "https://example.org/x"\nsecret_file = "{secret}"\n'
     site.change(site.toml, ("[extauth]\n", extauth))
     assert "two words" not in str(site.cured("config"))
+    site.change(site.toml, ('url = "https://example.org/x"', 'url = "https://me:hidden@example.org/x"'))
+    assert "hidden" not in str(site.findings())
 
 
 @pytest.mark.parametrize(("part", "mode"), [("toml", 0o666), ("admins", 0o660), ("folder", 0o777), ("program", 0o777)])
@@ -90,7 +98,7 @@ def test_writable(site: CheckedSite, tmp_path: Path, part: str, mode: int) -> No
         ("{folder} extauth --config {toml}", "no file"),
         ("{folder}/plain extauth --config {toml}", "not executable"),
         ("{folder}/a b/warmside extauth", "space"),
-        ("{python} -I -m warmside", "subcommand"),
+        ("{python} -I -m warmside --token secret", "subcommand"),
         ("{python} -I -m warmside --config {toml}", "subcommand"),
         ("{python} -I -m warmside relay", "socket"),
     ],
@@ -102,7 +110,8 @@ def test_program(site: CheckedSite, tmp_path: Path, line: str, says: str) -> Non
     (tmp_path / "a b" / "warmside").write_text("")
     new = line.format(folder=tmp_path, python=sys.executable, toml=site.toml)
     site.change(site.yml, (line_of(site), new))
-    assert says in site.cured("program", host=HOST)["says"]
+    found = site.cured("program", host=HOST)
+    assert says in found["says"] and "--token" not in str(found)
 
 
 def test_both_forms_of_the_program(site: CheckedSite) -> None:
@@ -164,8 +173,9 @@ class OtherUser:
 def other(site: CheckedSite, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> OtherUser:
     """Return the files; their folder is one that other users can search."""
     folder = tmp_path_factory.mktemp("other")
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    for each in (folder, *folder.parents):
+        if not each.stat().st_mode & 0o001:
+            each.chmod(0o755)
     return OtherUser(site, folder, monkeypatch)
 
 
@@ -194,8 +204,40 @@ def test_permissions(other: OtherUser) -> None:
     program.chmod(0o700)
     other.yml.write_text(other.yml.read_text().replace("/usr/bin/python3 -I -m warmside", str(program)))
     assert "the program" in other.cured("permissions")
+    text = other.config.read_text()
+    other.config.write_text(text.replace("[extauth]\n", f'[extauth]\nprogram = "{program}"\n'))
+    other.yml.write_text(other.yml.read_text().replace(str(program), "/usr/bin/python3 -I -m warmside"))
+    assert other.findings() == []
+    program.chmod(0o754)
+    assert f"the program {program}" in other.cured("permissions")
+    program.chmod(0o775)
+    assert str(program) in other.cured("writable")
     other.yml.chmod(0o600)
     assert "ejabberd's configuration" in other.cured("permissions")
+
+
+def test_socket_that_ejabberd_may_not_connect_to(other: OtherUser) -> None:
+    """The account ejabberd must be able to connect to the relay's socket."""
+    path = other.folder / "s"
+    line = f"/usr/bin/python3 -I -m warmside relay {path}"
+    other.yml.write_text(
+        re.sub("^extauth_program: .*$", f'extauth_program: "{line}"', other.yml.read_text(), flags=re.M)
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0o700)
+        if needs_root(other):
+            assert "connect to the relay's socket" in other.cured("permissions")
+
+
+def test_hidden_program(other: OtherUser) -> None:
+    """A program that the mount namespace of ejabberd's process hides, as ProtectHome does."""
+    context = examine.prepare(Options(other.config, other.yml, offline=True))
+    context.user = context.service_user = account_of(os.geteuid())
+    context.ejabberd_process = Process(1, 0, ("beam.smp",), {}, other.folder)
+    found = list(permissions(context))
+    assert [each.name for each in found] == ["permissions"] and "hides the folder" in found[0].says
 
 
 def test_owner_that_may_write(other: OtherUser) -> None:

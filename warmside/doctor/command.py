@@ -106,5 +106,5 @@ def as_text(report: Report) -> str:
     if report.notes:
         lines += [*report.notes, ""]
     errors = sum(finding.severity == "error" for finding in report.findings)
-    lines.append(f"{errors} errors, {len(report.findings) - errors} warnings")
+    lines.append(f"errors: {errors}, warnings: {len(report.findings) - errors}")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Check that warmside's configuration can be used: the TOML file, the admins and the secret."""
 
+import errno
 import os
 import re
 import shlex
@@ -36,7 +37,12 @@ def configuration(context: Context) -> Iterator[Finding]:
 
 
 def _faults_of(context: Context, path: Path) -> Iterator[Finding]:
-    if os.path.lexists(path) and not os.access(path, os.R_OK):
+    try:
+        path.stat()
+        can_read = os.access(path, os.R_OK)
+    except OSError as error:
+        can_read = error.errno != errno.EACCES
+    if not can_read:
         context.miss(f"{path}: this user can't read it")
         return
     try:

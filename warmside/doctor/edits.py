@@ -1,7 +1,7 @@
 """Write cures: commands that change lines of a file, and lines to paste.
 
 A command finds its line by the whole text of the line, so that it still fits after other changes. Only a text that the
-file has twice is found by its number. No command changes anything if the line is not there.
+file has twice, or that may hold a secret, is found by its number.
 """
 
 import re
@@ -16,10 +16,13 @@ from warmside.findings import RESTART
 INDENT = 2
 
 
-def replace(place: Place, lines: list[str]) -> str:
-    """Return a command that replaces the lines of a place."""
+def replace(place: Place, lines: list[str], *, is_secret: bool = False) -> str:
+    """Return a command that replaces the lines of a place.
+
+    :param is_secret: True if the command must not show the text that is there.
+    """
     indented = [" " * place.column + line for line in lines]
-    return _sed(place, "c\\" + _text(indented))
+    return _sed(place, "c\\" + _text(indented), is_secret)
 
 
 def comment_out(place: Place) -> str:
@@ -37,15 +40,15 @@ def paste(file: Path, lines: list[str]) -> str:
     return "\n".join([f"{file}:", *lines])
 
 
-def set_option(ejabberd: Ejabberd, name: str, text: str, host: str | None = None) -> str:
-    """Return what sets an option of ejabberd, where it holds for a host."""
+def set_option(ejabberd: Ejabberd, name: str, text: str, host: str | None = None, *, is_secret: bool = False) -> str:
+    """Return what sets an option of ejabberd, where it holds for a host; see `replace`."""
     entry = ejabberd.entry(name, host)
     line = f"{name}: {text}"
     if entry is None:
         return f"{RESTART}\n{paste(ejabberd.path, [line])}"
     if not entry.place.whole:
         return f"In {entry.place}, set {line}. {RESTART}"
-    return f"{RESTART}\n{replace(entry.place, [line])}"
+    return f"{RESTART}\n{replace(entry.place, [line], is_secret=is_secret)}"
 
 
 def remove(entry: Entry, within: str) -> str:
@@ -116,8 +119,8 @@ def unset_toml(file: Path, table: str, key: str) -> str | None:
 
 
 def comment_out_toml(file: Path, first: int, last: int) -> str:
-    """Return a command that turns lines (numbers from 1) of a TOML file into comments."""
-    return comment_out(Place(file, first, last, 0, True))
+    """Return a command that turns lines (numbers from 1) of a file of warmside into comments. It hides them."""
+    return _sed(Place(file, first, last, 0, True), "s/^/#/", True)
 
 
 def table_lines(file: Path, table: str) -> tuple[int, int] | None:
@@ -135,20 +138,21 @@ def _end_of_table(lines: list[str], start: int) -> int:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        return file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return []
 
 
-def _sed(place: Place, action: str) -> str:
+def _sed(place: Place, action: str, is_secret: bool = False) -> str:
     lines = _lines(place.file)
     line = lines[place.first - 1] if place.first <= len(lines) else ""
-    if lines.count(line) == 1:
+    if lines.count(line) == 1 and not is_secret:
         first = "/^" + re.sub(r"([\\/.*\[\]^$])", r"\\\1", line) + "$/"
         address = first if place.last == place.first else f"{first},+{place.last - place.first}"
     else:
         address = str(place.first) if place.last == place.first else f"{place.first},{place.last}"
-    return f"$ sed -i {shlex.quote(f'{address} {action}')} {shlex.quote(str(place.file))}"
+    file = place.file.resolve() if place.file.is_symlink() else place.file  # sed -i would replace the link
+    return f"$ sed -i {shlex.quote(f'{address} {action}')} {shlex.quote(str(file))}"
 
 
 def _text(lines: list[str]) -> str:

@@ -4,17 +4,18 @@ What the files do not determine is `UNSURE` or named in `Ejabberd.unsure`, and n
 that define macros, files that can't be read, merge keys.
 """
 
+import errno
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from warmside.doctor.yamlfile import UNSURE, Entry, Place, Plain, Value, YamlError, read
+from warmside.doctor.macros import Macros
+from warmside.doctor.yamlfile import UNSURE, Entry, Place, Value, YamlError, read
 from warmside.jids import InvalidJID, prepare_host
 
 PLACES = (Path("/etc/ejabberd/ejabberd.yml"), Path("/opt/ejabberd/conf/ejabberd.yml"))
 """Files of Debian's package and of ProcessOne's installer."""
-MACRO_VARIABLE = "EJABBERD_MACRO_"
 MAX_FILES = 100
 """Maximum number of files, included ones, too."""
 
@@ -102,7 +103,16 @@ def as_flag(scalar: object) -> bool | None:
 
 def find(given: Path | None = None) -> Path | None:
     """Return ``ejabberd.yml``: the given file, else the first of `PLACES` that exists."""
-    return given or next((path for path in PLACES if path.exists()), None)
+    return given or next((path for path in PLACES if _may_exist(path)), None)
+
+
+def _may_exist(path: Path) -> bool:
+    """True unless a file is missing. One in a folder that this user can't search may exist."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return True
 
 
 def load(path: Path, *, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Ejabberd:
@@ -114,13 +124,13 @@ def load(path: Path, *, folder: Path | None = None, environ: Mapping[str, str] |
     """
     reader = _Files(folder)
     entries = reader.entries(path)
-    macros = _macros(entries, environ or {})
+    macros = Macros(entries, environ or {})
     unsure = reader.unsure
     options: dict[str, Entry] = {}
     for entry in entries:
         if entry.key == "define_macro":
             continue
-        replaced = Entry(entry.key, _replace(entry.value, macros, ()), entry.place)
+        replaced = Entry(entry.key, macros.replace(entry.value), entry.place)
         before = options.get(entry.key)
         if before is not None and {before.value.kind, replaced.value.kind} <= {"list", "map"}:
             merged = Value(before.value.kind, items=before.value.items + replaced.value.items)
@@ -128,10 +138,21 @@ def load(path: Path, *, folder: Path | None = None, environ: Mapping[str, str] |
         elif before is not None:
             raise YamlError(f"{replaced.place}: duplicate option {entry.key}: ejabberd does not start with it")
         options[entry.key] = replaced
+    for entry in options.values():
+        _reject_duplicates(entry)
     of_host = _of_hosts(options)
     hosts = tuple(_hosts(options))
     listeners = tuple(_listeners(options))
     return Ejabberd(path, hosts, options, of_host, tuple(reader.files), tuple(unsure), not unsure, listeners)
+
+
+def _reject_duplicates(entry: Entry) -> None:
+    """Reject a module that stands in ``modules`` twice, as ejabberd does."""
+    seen: set[str] = set()
+    for item in entry.value if entry.key == "modules" else ():
+        if item.key in seen:
+            raise YamlError(f"{item.place}: duplicate option {item.key}: ejabberd does not start with it")
+        seen.add(item.key)
 
 
 class _Files:
@@ -185,38 +206,6 @@ def _includes(value: Value) -> Iterator[tuple[str, list[str], list[str]]]:
             lists = (file.value.get(key) for key in ("disallow", "allow_only"))
             disallow, allow = ([str(item.value.scalar) for item in it.value] if it else [] for it in lists)
             yield file.key, disallow, allow
-
-
-def _macros(entries: list[Entry], environ: Mapping[str, str]) -> dict[str, Value]:
-    macros: dict[str, Value] = {}
-    for entry in entries:
-        if entry.key == "define_macro":
-            macros |= {macro.key: macro.value for macro in entry.value}
-    for name in environ:
-        if name.startswith(MACRO_VARIABLE):
-            macros[name.removeprefix(MACRO_VARIABLE)] = UNSURE
-    return macros
-
-
-def _replace(value: Value, macros: Mapping[str, Value], within: tuple[str, ...]) -> Value:
-    """Replace macros: a scalar with a macro's name, and ``@NAME@`` in a text."""
-    if value.kind in ("list", "map"):
-        items = tuple(Entry(item.key, _replace(item.value, macros, within), item.place) for item in value)
-        return value if items == value.items else Value(value.kind, items=items)
-    if value.kind != "scalar" or not isinstance(value.scalar, str):
-        return value
-    text = value.scalar
-    if text in macros:
-        return UNSURE if text in within else _replace(macros[text], macros, (*within, text))
-    if "@" not in text:
-        return value
-    for name, macro in macros.items():
-        if f"@{name}@" not in text:
-            continue
-        if macro.kind != "scalar":
-            return UNSURE
-        text = text.replace(f"@{name}@", str(macro.scalar))
-    return Value("scalar", text if not isinstance(value.scalar, Plain) else Plain(text))
 
 
 def _of_hosts(options: Mapping[str, Entry]) -> dict[str, dict[str, Entry]]:

@@ -6,6 +6,7 @@ The checks are independent. One that fails or hangs is named in `Report.unseen`,
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -126,26 +127,19 @@ def _name(check: "FileCheck | OnlineCheck") -> str:
 def prepare(options: Options) -> Context:
     """Read the files and find the processes that the checks examine. Nothing is written and no connection opened."""
     context = Context(options)
+    running: list[processes.Process] = []
+    with context.missing_on_error("the running processes"):
+        running = processes.running()
     try:
         context.config = load(options.config)
     except ConfigError:
         pass  # a check reports it
-    running = processes.running()
     path = find(options.ejabberd)
     if path is None:
         context.miss("ejabberd.yml: not in " + " or ".join(map(str, PLACES)))
     else:
-        started = processes.ejabberds(running, path)
-        context.ejabberd_process = started[0] if started else None
-        process = context.ejabberd_process
-        try:
-            context.ejabberd = load_ejabberd(
-                path, folder=process.folder if process else None, environ=process.environ if process else os.environ
-            )
-            for part in context.ejabberd.unsure:
-                context.miss(part)
-        except YamlError as error:
-            context.miss(str(error))
+        context.ejabberd_process = next(iter(processes.ejabberds(running, path)), None)
+        _read_ejabberd(context, path)
     context.warmsides = processes.warmsides(running, options.config)
     process = context.ejabberd_process
     context.user = processes.account_of(process.uid) if process else processes.account_named(processes.ACCOUNT)
@@ -155,3 +149,15 @@ def prepare(options: Options) -> Context:
     elif all(line is None or line.kind != "relay" for _, line in files.program_lines(context)):
         context.service_user = context.user
     return context
+
+
+def _read_ejabberd(context: Context, path: Path) -> None:
+    process = context.ejabberd_process
+    environ = process.environ if process else os.environ
+    try:
+        context.ejabberd = load_ejabberd(path, folder=process.folder if process else None, environ=environ)
+    except YamlError as error:
+        context.miss(str(error))
+    else:
+        for part in context.ejabberd.unsure:
+            context.miss(part)

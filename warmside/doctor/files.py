@@ -16,6 +16,7 @@ from warmside.doctor.rights import OtherUser, denied, writable
 from warmside.findings import RESTART, RESTART_WARMSIDE, Finding, make
 
 RUNTIME, STATE = Path("/run/warmside"), Path("/var/lib/warmside")
+VERBS = {os.R_OK: "read", os.W_OK: "connect to", os.X_OK: "run"}
 LISTENING = 0x10000
 """Flag of a listening socket in /proc/net/unix."""
 MAX_SOCKETS = 8 << 20
@@ -43,7 +44,7 @@ def extauth_program(context: Context) -> Iterator[Finding]:
         else:
             where, fault = line.entry.place, _program_fault(line)
         if fault:
-            cure = edits.set_option(context.ejabberd, "extauth_program", new_line(context), host)
+            cure = edits.set_option(context.ejabberd, "extauth_program", new_line(context), host, is_secret=True)
             yield make("program", host=host, where=where, fault=fault, cure=cure)
 
 
@@ -76,9 +77,15 @@ def _needed(context: Context) -> Iterator[tuple[Account | None, Path, int, str]]
     """Return the user that needs each file, the file, the right, and what it is."""
     for path in context.ejabberd.files if context.ejabberd else ():
         yield context.user, path, os.R_OK, "ejabberd's configuration"
-    for executable in {line.executable for _, line in program_lines(context) if line is not None}:
+    started = [line for _, line in program_lines(context) if line is not None and _program_fault(line) is None]
+    for executable in {line.executable for line in started}:
         if executable is not None:
             yield context.user, executable, os.X_OK, "the program"
+    for line in started:
+        if line.socket is not None and line.socket.startswith("/"):
+            yield context.user, Path(line.socket), os.W_OK, "the relay's socket"
+    if context.config is not None and context.config.extauth.program is not None:
+        yield context.service_user, Path(context.config.extauth.program[0]), os.X_OK, "the program"
     for path, what in _own_files(context):
         yield context.service_user, path, os.R_OK, what
 
@@ -103,7 +110,7 @@ def permissions(context: Context) -> Iterator[Finding]:
         if account is None:
             context.miss(f"{path}: the user that needs it is not known, because no process runs")
             continue
-        verb = "run" if mode == os.X_OK else "read"
+        verb = VERBS[mode]
         try:
             culprit = denied(account, path, mode)
         except OtherUser as error:
@@ -126,7 +133,7 @@ def _grant(account: Account, path: Path, *, folder: bool, mode: int) -> str:
         return _move(path)
     if not folder and mode == os.X_OK:
         return f"$ chmod a+rx {quoted}"
-    letter = "x" if folder else "r"
+    letter = "x" if folder else "w" if mode == os.W_OK else "r"
     group = path.stat().st_gid
     if folder and group not in (0, account.gid):
         return f"$ chmod o+x {quoted}"
@@ -159,6 +166,8 @@ def writable_files(context: Context) -> Iterator[Finding]:
         for _, line in program_lines(context)
         if line is not None and line.executable is not None
     ]
+    if context.config is not None and context.config.extauth.program is not None:
+        guarded.append((Path(context.config.extauth.program[0]), context.service_user))
     seen: set[Path] = set()
     for path, account in guarded:
         for each in (path, path.parent, path.resolve(), path.resolve().parent):

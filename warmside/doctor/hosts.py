@@ -165,8 +165,8 @@ def admin_unprotected(context: Context) -> Iterator[Finding]:
         for jid in dict.fromkeys(access.admins(ejabberd, host)):
             if jid in config.admins.accounts or not config.policy.allows(jid, host):
                 continue
-            unprotected = [it for h in context.hosts for it in access.admins(ejabberd, h)]
-            names = [*_protected(context), *(it for it in unprotected if it not in config.admins.accounts)]
+            others = [(each, it) for it in context.hosts for each in access.admins(ejabberd, it)]
+            names = [*_protected(context), *(each for each, it in others if config.policy.allows(each, it))]
             value = json.dumps(list(dict.fromkeys(names)), ensure_ascii=False)
             cure = f"{RESTART_WARMSIDE}\n{edits.set_toml(config.path, 'policy', 'protected', value)}"
             where = _where(ejabberd, ejabberd.entry("acl", host))

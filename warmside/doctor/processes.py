@@ -110,8 +110,9 @@ def ejabberds(processes: list[Process], path: Path) -> list[Process]:
     for process in processes:
         if Path(process.command[0]).name not in ("beam.smp", "beam") or "ejabberd" not in process.command:
             continue
-        if process.environ is None:
-            if path in PLACES:
+        if process.environ is None:  # its file is not known: only the system's ejabberd has the system's account
+            account = account_named(ACCOUNT)
+            if path in PLACES and account is not None and account.uid == process.uid:
                 found.append(process)
             continue
         own = process.environ.get("EJABBERD_CONFIG_PATH") or str(PLACES[0])

@@ -8,9 +8,13 @@ from typing import Any
 
 import yaml
 
+from warmside.config.reloading import open_regular
+
 MAX_FILE = 4 << 20
 """Maximum bytes of a file."""
 MAX_DEPTH = 50
+MAX_VALUES = 100_000
+"""Maximum number of values of a file, with those of an alias counted in each place."""
 
 INTEGER = re.compile(r"[-+]?[0-9]+")
 
@@ -85,7 +89,7 @@ def read(path: Path) -> Value:
     :raises YamlError: it can't be read, is too long, too deep, no YAML, or no mapping.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_FILE + 1)
     except OSError as error:
         raise YamlError(f"{path} can't be read: {error.strerror}") from None
@@ -99,8 +103,10 @@ def read(path: Path) -> Value:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
         raise YamlError(f"{path}{where}: not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise YamlError(f"{path}: not YAML: {type(error).__name__}") from None
+    except RecursionError:
+        raise YamlError(f"{path}: not YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise YamlError(f"{path}: not YAML: {str(error).splitlines()[0][:200]}") from None
     if value.kind != "map":
         raise YamlError(f"{path}: expected options, such as hosts: [example.org]")
     return value
@@ -111,7 +117,9 @@ class _Reader:
         self._path = path
         self._lines = text.splitlines()
         self._done: dict[int, Value] = {}
-        """Values by node: aliases share a node, so that many aliases cost no more than one."""
+        """Values by node. Aliases share a node."""
+        self._sizes: dict[int, int] = {}
+        """Number of values in each value, by its identity."""
 
     def value(self, node: yaml.Node, depth: int = 0) -> Value:
         if depth > MAX_DEPTH:
@@ -119,6 +127,9 @@ class _Reader:
         found = self._done.get(id(node))
         if found is None:
             found = self._done[id(node)] = self._read(node, depth)
+            self._sizes[id(found)] = 1 + sum(self._sizes.get(id(entry.value), 1) for entry in found)
+            if self._sizes[id(found)] > MAX_VALUES:
+                raise ValueError(f"too many values: more than {MAX_VALUES}")
         return found
 
     def _read(self, node: yaml.Node, depth: int) -> Value:
