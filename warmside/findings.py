@@ -121,6 +121,27 @@ KINDS: Final[Mapping[str, Kind]] = {
 """All names. A name is stable within a minor version."""
 
 
+OBSERVED: Final[Mapping[str, str]] = {
+    "auth-cache": (
+        "ejabberd accepts a used password again for {host}, because its authentication cache is on: "
+        "set auth_use_cache: false for this host"
+    ),
+    "anonymous": (
+        "ejabberd accepts any password for {host}, because anonymous logins are on: "
+        "remove anonymous from auth_method for this host, or set anonymous_protocol: sasl_anon"
+    ),
+    "not-asked": KINDS["not-asked"].says,
+    "banned": "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback",
+    "unknown-host": "ejabberd does not serve this host, or it has given up BOSH and must be restarted",
+}
+"""Texts about faults that a login shows, by the name of the finding. Replies and the log use them, too."""
+
+
+def observed(name: str, host: str, cure: str) -> Finding:
+    """Return the finding for a fault that a login shows; its text is that of `OBSERVED`."""
+    return Finding(name, KINDS[name].severity, host, OBSERVED[name].format(host=host), cure)
+
+
 def make(name: str, *, host: str | None = None, **fields: object) -> Finding:
     """Return a finding of a name in `KINDS`.
 

@@ -14,12 +14,12 @@ from warmside.doctor.causes import cure_of
 from warmside.doctor.context import Context
 from warmside.doctor.managers import dead_finding, manager_finding, owned_by_ejabberd
 from warmside.doctor.warming import LOGIN_TIMEOUT, Opened, open_warmer
-from warmside.findings import Finding, make
+from warmside.findings import Finding, make, observed
 from warmside.jids import JID
 from warmside.sessions.model import WarmRequest
 from warmside.sessions.spellings import UNKNOWN_HOST
-from warmside.sessions.verdicts import OneTimeRefused, UnsafeHost
-from warmside.store.interface import HostState, RevocationStatus, StoreError
+from warmside.sessions.verdicts import FINDINGS, OneTimeRefused, UnsafeHost
+from warmside.store.interface import RevocationStatus, StoreError
 from warmside.throttle.limits import TooManyFailures
 
 MAX_HOSTS = 20
@@ -184,11 +184,10 @@ class _Logins:
         context = self._context
         match error:
             case UnsafeHost():
-                name = {HostState.CACHING: "auth-cache", HostState.ANONYMOUS: "anonymous"}[error.state]
-                cure = cure_of(context, name, host)
-                return make(name, host=host, where="as a login shows", value="login_anon or both", cure=cure)
+                name = FINDINGS[error.state]
+                return observed(name, host, cure_of(context, name, host))
             case OneTimeRefused() if error.revocation is RevocationStatus.UNASKED:
-                return make("not-asked", host=host, cure=cure_of(context, "not-asked", host))
+                return observed("not-asked", host, cure_of(context, "not-asked", host))
             case Banned():
                 return make("banned", cure=cure_of(context, "banned", host))
             case NoMechanism():
