@@ -15,6 +15,7 @@ from private_ejabberd import free_port
 
 from tests.certificates import certificate
 from tests.doctor import cures
+from tests.real.boshclient import BoshClient, Refused, Terminated
 from tests.real.checked import OLD
 from tests.real.parts import PYTHON, Server, exchanged, run, until
 from tests.real.processes import Folder, Program
@@ -148,6 +149,22 @@ def test_plain_is_off(online: Online) -> None:
     online.change(online.yml, ("[X-OAUTH2]", "[X-OAUTH2, PLAIN]"))
     online.restart()
     online.cured(("plain-off", "example.net"), ("plain-off", "example.org"))
+
+
+def test_a_ban(online: Online) -> None:
+    online.run_with(("  mod_fail2ban:\n    access: trusted_network\n", "  mod_fail2ban: {}\n"))
+
+    def banned() -> bool:
+        try:
+            BoshClient(online.server.bosh).log_in("nobody", "wrong")
+        except Refused:
+            return False
+        except Terminated as error:
+            return str(error) == "policy-violation"
+        raise AssertionError("a wrong password was accepted")
+
+    until(banned)
+    online.cured(("banned", None))
 
 
 def test_a_dead_bosh_and_no_warmside(online: Online) -> None:

@@ -39,11 +39,15 @@ async def logins(context: Context) -> Iterable[Finding]:
         each.url: ConnectionManager(reactor, each.url, each.connections, each.ca_file) for each in config.managers()
     }
     found: list[Finding] = []
-    for settings in config.managers():
-        finding = await manager_finding(context, settings, managers[settings.url], reactor)
+    looks = {
+        each.url: Deferred.fromCoroutine(manager_finding(context, each, managers[each.url], reactor))
+        for each in config.managers()
+    }
+    for url, look in looks.items():
+        finding = await look
         if finding is not None:
             found.append(finding)
-            del managers[settings.url]
+            del managers[url]
     hosts = [host for host in _hosts(context, config) if config.bosh_for(host).url in managers]
     creations = _Creations(context, config, managers)
     found += await creations.examine(hosts, reactor)

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet.threads import deferToThread
@@ -86,24 +87,22 @@ async def http_listeners(context: Context) -> Iterable[Finding]:
 
 def answer_at(place: Place) -> tuple[str, str]:
     """Return what answers at a place, ``warmside``, ``foreign`` or ``nothing``, and the reason."""
-    connection = _Connection(place)
-    try:
-        connection.connect()
-    except ssl.SSLError:
-        return "foreign", "it does not speak TLS"
-    except OSError as error:
-        return "nothing", _reason(error)
-    try:
-        connection.request("GET", "/health")
-        response = connection.getresponse()
-        body = response.read(MAX_BODY)
+    with closing(_Connection(place)) as connection:
+        try:
+            connection.connect()
+        except ssl.SSLError:
+            return "foreign", "it does not speak TLS"
+        except OSError as error:
+            return "nothing", _reason(error)
+        try:
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            body = response.read(MAX_BODY)
+        except TimeoutError:
+            return "nothing", f"no response within {TIMEOUT:g} s"
+        except (OSError, http.client.HTTPException):
+            return "foreign", "the response is not HTTP"
         headers = {name.lower() for name in response.headers}
-    except TimeoutError:
-        return "nothing", f"no response within {TIMEOUT:g} s"
-    except (OSError, http.client.HTTPException):
-        return "foreign", "the response is not HTTP"
-    finally:
-        connection.close()
     if response.status == 200 and "x-request-id" in headers and _is_health(body):
         return "warmside", ""
     return "foreign", f"HTTP {response.status}"
