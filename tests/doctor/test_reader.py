@@ -71,6 +71,7 @@ def test_included_files(tmp_path: Path) -> None:
     assert load(relative, folder=tmp_path).names("auth_method") == ["internal"]
     unsure = load(relative)
     assert not unsure.complete and "b.yml" in unsure.unsure[0] and unsure.is_unsure("auth_method")
+    assert unsure.flag("auth_use_cache", True) is None and only.flag("auth_use_cache", True) is True
     circle = load(written(tmp_path, f"{base}include_config_file: {tmp_path}/ejabberd.yml\n"))
     assert "twice" in circle.unsure[0]
 

@@ -4,6 +4,8 @@ import pytest
 from private_ejabberd import version
 
 from tests.real.checked import CheckedSite
+from warmside.doctor import examine
+from warmside.doctor.context import Options
 
 HOST = "example.org"
 SECOND = ("  - example.org\n", "  - example.org\n  - example.net\n")
@@ -13,6 +15,14 @@ def test_sound(site: CheckedSite) -> None:
     """A set-up from the samples has no finding."""
     assert site.findings() == []
     assert site.report()["unseen"] == []
+
+
+def test_file_of_the_running_ejabberd(site: CheckedSite) -> None:
+    """Without ``--ejabberd`` the file is that of the ejabberd that runs warmside with this configuration."""
+    prepared = examine.prepare(Options(site.toml, offline=True))
+    assert prepared.ejabberd is not None and prepared.ejabberd.path == site.yml
+    assert prepared.ejabberd_process is not None and prepared.ejabberd_process.pid == site.server.ejabberd.pid
+    assert sorted(each.pid for each in prepared.warmsides) == sorted(site.server.programs())
 
 
 @pytest.mark.parametrize(
@@ -32,6 +42,8 @@ def test_sound(site: CheckedSite) -> None:
         ("fail2ban", "  mod_fail2ban:\n    access: trusted_network", "  mod_fail2ban: {}"),
         ("fail2ban", "    access: trusted_network", "    access: unknown_rule\n    c2s_max_auth_failures: 5"),
         ("fail2ban", "    allow: loopback", "    allow: nobody"),
+        ("fail2ban", "    allow: loopback", "    deny: loopback\n    allow: all"),
+        ("fail2ban", "      - 127.0.0.0/8\n", ""),
         ("ping-kills", "  mod_ping: {}", "  mod_ping:\n    send_pings: true\n    timeout_action: kill"),
         ("program", "extauth_program", "#"),
     ],

@@ -13,7 +13,7 @@ from warmside.jids import JID
 
 @dataclass(frozen=True)
 class Options:
-    """The command line of ``warmside check``. ``ejabberd`` is ``None`` for the first default place that exists."""
+    """The command line of ``warmside check``. ``ejabberd`` is ``None`` for the file of the running or installed one."""
 
     config: Path
     ejabberd: Path | None = None

@@ -101,9 +101,9 @@ def as_flag(scalar: object) -> bool | None:
     return True if text in TRUE else False if text in FALSE else None
 
 
-def find(given: Path | None = None) -> Path | None:
-    """Return ``ejabberd.yml``: the given file, else the first of `PLACES` that exists."""
-    return given or next((path for path in PLACES if _may_exist(path)), None)
+def find() -> Path | None:
+    """Return the first of `PLACES` that exists."""
+    return next((path for path in PLACES if _may_exist(path)), None)
 
 
 def _may_exist(path: Path) -> bool:

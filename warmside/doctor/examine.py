@@ -134,13 +134,13 @@ def prepare(options: Options) -> Context:
         context.config = load(options.config)
     except ConfigError:
         pass  # a check reports it
-    path = find(options.ejabberd)
+    context.warmsides = processes.warmsides(running, options.config)
+    path = options.ejabberd or processes.file_of_ejabberd(context.warmsides) or find()
     if path is None:
         context.miss("ejabberd.yml: not in " + " or ".join(map(str, PLACES)))
     else:
         context.ejabberd_process = next(iter(processes.ejabberds(running, path)), None)
         _read_ejabberd(context, path)
-    context.warmsides = processes.warmsides(running, options.config)
     process = context.ejabberd_process
     context.user = processes.account_of(process.uid) if process else processes.account_named(processes.ACCOUNT)
     services = {each.uid for each in context.warmsides}

@@ -126,6 +126,13 @@ def warmsides(processes: list[Process], config: Path) -> list[Process]:
     return [process for process in processes if (own := config_of(process.command)) and process.is_file(own, config)]
 
 
+def file_of_ejabberd(services: list[Process]) -> Path | None:
+    """Return the ``ejabberd.yml`` of the ejabberd that started processes of warmside; ``None`` if not determined."""
+    found = {(each.environ or {}).get("EJABBERD_CONFIG_PATH") for each in services}
+    path = found.pop() if len(found) == 1 else None
+    return Path(path) if path and path.startswith("/") else None
+
+
 def config_of(command: tuple[str, ...]) -> str | None:
     """Return the configuration file of a command line of warmside; ``None`` if it is no service of warmside."""
     names = [Path(word).name for word in command]
