@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from tests.app.configuration import HASH
-from warmside.config import running
+from warmside.config import folders, running
 from warmside.config.endpoints import Place
 from warmside.config.loader import load
 from warmside.config.running import FOLDER, ProcessRecord
@@ -61,7 +61,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
     toml = tmp_path / "warmside.toml"
     toml.write_text(f'[admins]\nfile = "{tmp_path}/admins"\n[http]\nlisten = "tcp:4711:interface=127.0.0.1"\n')
     monkeypatch.setattr(serving, "SHARED_MEMORY", tmp_path / "shm")
-    monkeypatch.setattr(running.folders, "shared_folder", lambda: tmp_path / "shm/warmside-0")
+    monkeypatch.setattr(folders, "shared_folder", lambda: tmp_path / "shm/warmside-0")
     (tmp_path / "shm/warmside-0").mkdir(parents=True, mode=0o700)
     return Context(Options(toml), load(toml))
 

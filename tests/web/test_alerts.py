@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import values
 
 from warmside.web import metrics
 from warmside.web.metrics import Metrics
@@ -18,7 +19,7 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the metrics of a process that has counted."""
     monkeypatch.setattr(metrics, "_opened", {})
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    monkeypatch.setattr(metrics.values, "ValueClass", metrics.values.ValueClass)
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
     counted = Metrics(tmp_path)
     counted.warmed("success", 0.01)
     counted.step("authentication", 0.01)
