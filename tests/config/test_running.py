@@ -116,12 +116,16 @@ def test_a_fork_keeps_the_record_and_changes_its_process(own: Running) -> None:
     assert read_records([Path(own.runtime, FOLDER)]) == []
 
 
-def test_a_file_that_is_no_record_is_ignored(own: Running) -> None:
-    record = ProcessRecord()
+def test_a_file_that_is_no_record_is_ignored(own: Running, tmp_path: Path) -> None:
+    record, elsewhere = ProcessRecord(), ProcessRecord()
     record.claim(own)
     place = Path(own.runtime, FOLDER)
-    (place / "link.json").symlink_to("/etc/passwd")
+    (tmp_path / "elsewhere").mkdir(mode=0o750)
+    elsewhere.claim(replace(own, configuration="/etc/other.toml", runtime=str(tmp_path / "elsewhere"), listens=()))
+    (held,) = (tmp_path / "elsewhere" / FOLDER).glob("*.json")
+    (place / "link.json").symlink_to(held)
     (place / "other.json").write_text("{}")
     assert read_records([place]) == [own]
     record.claim(own)
     record.withdraw()
+    elsewhere.withdraw()

@@ -101,10 +101,22 @@ def test_processes_of_one_configuration_are_no_fault(context: Context, tmp_path:
             record.withdraw()
 
 
+def test_records_of_another_user_are_not_believed(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = claimed(tmp_path, "other")
+    try:
+        monkeypatch.setattr(serving, "trusted_users", lambda context: {os.geteuid() + 1})
+        assert serving.records(context) == []
+    finally:
+        record.withdraw()
+
+
 def test_records_that_can_not_be_read_are_unseen(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "shm/warmside-0" / FOLDER
+    place.mkdir()
 
     def denied(path: Path) -> list[Path]:
         raise PermissionError(13, "Permission denied", str(path))

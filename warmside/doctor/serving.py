@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from twisted.internet.threads import deferToThread
@@ -32,9 +32,15 @@ def records(context: Context) -> list[Running]:
     places += [folder / FOLDER for folder in sorted(SHARED_MEMORY.glob("warmside-*"))]
     found: list[Running] = []
     for place in places:
-        with context.missing_on_error(f"processes of warmside in {place}"):
-            found += running.read_records([place])
+        with suppress(FileNotFoundError), context.missing_on_error(f"processes of warmside in {place}"):
+            if place.stat().st_uid in trusted_users(context):
+                found += running.read_records([place])
     return list({(each.process, each.configuration): each for each in found}.values())
+
+
+def trusted_users(context: Context) -> set[int]:
+    """Return the users whose records and stores are used. Any other user could write false ones."""
+    return {0, os.geteuid()} | {account.uid for account in (context.user, context.service_user) if account is not None}
 
 
 def serving(context: Context) -> Running | None:

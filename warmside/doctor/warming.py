@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.doctor.context import Context
-from warmside.doctor.serving import serving
+from warmside.doctor.serving import serving, trusted_users
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
@@ -55,6 +55,8 @@ async def open_warmer(
     steps: list[tuple[str, float]] = []
     async with AsyncExitStack() as resources:
         try:
+            if Path(running.store).stat().st_uid not in trusted_users(context):
+                raise PermissionError(f"{running.store} belongs to another user than warmside's")
             with as_owner(Path(running.store)):
                 store = SQLiteStore(Path(running.store))
                 resources.push_async_callback(store.close)
