@@ -55,8 +55,7 @@ async def open_warmer(
     steps: list[tuple[str, float]] = []
     async with AsyncExitStack() as resources:
         try:
-            if Path(running.store).stat().st_uid not in trusted_users(context):
-                raise PermissionError(f"{running.store} belongs to another user than warmside's")
+            _check_owner(context, Path(running.store))
             with as_owner(Path(running.store)):
                 store = SQLiteStore(Path(running.store))
                 resources.push_async_callback(store.close)
@@ -85,6 +84,12 @@ async def open_warmer(
         )
         resources.push_async_callback(lambda: warmer.close(LOGIN_TIMEOUT))
         yield Opened(warmer, steps)
+
+
+def _check_owner(context: Context, path: Path) -> None:
+    """:raises PermissionError: the file belongs to a user that could have written a false record."""
+    if path.stat().st_uid not in trusted_users(context):
+        raise PermissionError(f"{path} belongs to another user than warmside's")
 
 
 @contextmanager
