@@ -141,6 +141,15 @@ def test_commands_change_the_lines_that_they_name(tmp_path: Path) -> None:
     )
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """A command changes the file that a symbolic link names."""
+    real = written(tmp_path, "hosts: [x]\nauth_use_cache: true\n", "real.yml")
+    link = tmp_path / "link.yml"
+    link.symlink_to(real)
+    cures.apply(set_option(load(link), "auth_use_cache", "false", "x"))
+    assert link.is_symlink() and "auth_use_cache: false" in real.read_text()
+
+
 def test_a_value_that_shares_its_line_is_left_to_the_operator(tmp_path: Path) -> None:
     """No command changes a line that holds more than the value."""
     read = load(written(tmp_path, "{hosts: [x], auth_use_cache: true}\n"))

@@ -1,13 +1,17 @@
 """Faults in ``ejabberd.yml``: each is named, its cure followed to the letter, and gone."""
 
+import tomllib
+
 import pytest
 from private_ejabberd import version
 
+from tests.doctor import cures
 from tests.real.checked import CheckedSite
 from warmside.doctor import examine
 from warmside.doctor.context import Options
 
 HOST = "example.org"
+BOTH = ("example.net", HOST)
 SECOND = ("  - example.org\n", "  - example.org\n  - example.net\n")
 
 
@@ -67,6 +71,23 @@ def test_one_host_needs_no_pool_name(site: CheckedSite) -> None:
     """A single pool may have its default name."""
     site.change(site.yml, ("extauth_pool_name: warmside", ""))
     assert site.names() == []
+
+
+def test_the_same_cure_for_two_hosts(site: CheckedSite) -> None:
+    """Each host has its finding; following the cures of both changes the file once."""
+    gone = [("auth_use_cache: false", ""), ("auth_method: [external]", ""), ("  mod_offline: {}\n", "")]
+    site.change(site.yml, SECOND, *gone)
+    found = site.findings()
+    names = ["auth-method", "auth-cache", "no-offline"]
+    assert [(each["name"], each["host"]) for each in found] == [(name, h) for name in names for h in BOTH]
+    for each in found:
+        cures.apply(each["cure"])
+    assert site.findings() == []
+    assert [site.yml.read_text().count(text) for text in ("auth_use_cache:", "auth_method:", "mod_offline")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("mode", ["host_config", "append_host_config"])
@@ -144,7 +165,9 @@ def test_oversized_passwords(site: CheckedSite) -> None:
     web = (
         "  - port: 5443\n    module: ejabberd_http\n    tls: true\n    request_handlers:\n      /ws: ejabberd_http_ws\n"
     )
-    site.change(site.yml, ("    max_stanza_size: 65000\n", ""), ("listen:\n", "listen:\n" + web))
+    site.change(site.yml, ("listen:\n", "listen:\n" + web))
+    assert site.names() == []
+    site.change(site.yml, ("    max_stanza_size: 65000\n", ""))
     site.cured("oversized-passwords")
 
 
@@ -159,9 +182,15 @@ def test_admin_unprotected(site: CheckedSite) -> None:
         "boss@",
         "chief@",
     ]
-    site.change(site.yml, ("      - chief\n", ""))
+    for each in found:
+        cures.apply(each["cure"])
+    assert site.findings() == []
+    protected = tomllib.loads(site.toml.read_text())["policy"]["protected"]
+    assert {"admin@*", "boss@example.org", "chief@example.org"} <= set(protected)
+    site.restore()
+    site.change(site.toml, ("[policy]\n", ""))
+    site.change(site.yml, ("acl:\n", "acl:\n  admin:\n    user: boss@example.org\n"))
     site.cured("admin-unprotected", host=HOST)
-    assert '"admin@*"' in site.toml.read_text().replace('# protected = ["admin@*"', "")
 
 
 def test_unknown_host(site: CheckedSite) -> None:

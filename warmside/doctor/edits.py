@@ -44,6 +44,9 @@ def set_option(ejabberd: Ejabberd, name: str, text: str, host: str | None = None
     """Return what sets an option of ejabberd, where it holds for a host; see `replace`."""
     entry = ejabberd.entry(name, host)
     line = f"{name}: {text}"
+    if entry is None and len(ejabberd.hosts) > 1:
+        command = f"$ printf '\\n%s\\n' {shlex.quote(line)} >> {shlex.quote(str(ejabberd.path))}"
+        return f"{RESTART}\n{_once(ejabberd.path, line, command)}"
     if entry is None:
         return f"{RESTART}\n{paste(ejabberd.path, [line])}"
     if not entry.place.whole:
@@ -63,7 +66,10 @@ def add(ejabberd: Ejabberd, name: str, lines: list[str], host: str | None = None
     entry = ejabberd.entry(name, host)
     if entry is None:
         return f"{RESTART}\n{paste(ejabberd.path, [f'{name}:', *(' ' * INDENT + line for line in lines)])}"
-    return f"{RESTART}\n{add_to(entry, lines)}"
+    command = add_to(entry, lines)
+    if entry is ejabberd.options.get(name) and len(ejabberd.hosts) > 1 and command.startswith("$ ") and len(lines) == 1:
+        command = _once(entry.place.file, " " * entry.value.items[0].place.column + lines[0], command)
+    return f"{RESTART}\n{command}"
 
 
 def add_to(entry: Entry, lines: list[str]) -> str:
@@ -84,8 +90,9 @@ def set_toml(file: Path, table: str, key: str, text: str) -> str:
         return replace(Place(file, *found, 0, True), [line])
     bounds = table_lines(file, table)
     if bounds is None:
-        return paste(file, [f"[{table}]", line])
-    return insert_below(Place(file, bounds[0], bounds[0], 0, True), [line])
+        lines = shlex.join([f"[{table}]", line])
+        return _once(file, line, f"$ printf '\\n%s\\n%s\\n' {lines} >> {shlex.quote(str(file))}")
+    return _once(file, line, insert_below(Place(file, bounds[0], bounds[0], 0, True), [line]))
 
 
 def key_lines(file: Path, table: str, key: str) -> tuple[int, int] | None:
@@ -141,6 +148,11 @@ def _lines(file: Path) -> list[str]:
         return file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return []
+
+
+def _once(file: Path, line: str, command: str) -> str:
+    """Return a command that does nothing if the file has the line. The findings of several hosts have the same cure."""
+    return f"$ grep -qxF -e {shlex.quote(line)} {shlex.quote(str(file))} || {command.removeprefix('$ ')}"
 
 
 def _sed(place: Place, action: str, is_secret: bool = False) -> str:

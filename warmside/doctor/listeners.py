@@ -84,11 +84,8 @@ def c2s_listeners(context: Context) -> Iterator[Finding]:
     ejabberd = context.ejabberd
     if ejabberd is None or ejabberd.is_unsure("listen") or not _asks_program(context, ejabberd):
         return
-    limited = False
-    for listener in ejabberd.listeners:
-        if listener.module != "ejabberd_c2s":
-            continue
-        limited = limited or _is_limited(listener)
+    c2s = [listener for listener in ejabberd.listeners if listener.module == "ejabberd_c2s"]
+    for listener in c2s:
         if _is_on_loopback(listener):
             continue
         if not any(as_flag(listener.options.get(name)) for name in ("tls", "starttls_required")):
@@ -96,11 +93,14 @@ def c2s_listeners(context: Context) -> Iterator[Finding]:
             yield make("starttls", where=listener.place, port=listener.port, cure=cure)
         if not _is_limited(listener):
             yield _oversized(listener, listener, "max_stanza_size is not below 65,500")
+    first = c2s[0] if c2s else None  # ejabberd applies its limit to BOSH and WebSocket, too
+    if first is not None and (_is_limited(first) or not _is_on_loopback(first)):
+        return
     for listener in ejabberd.listeners:
         modules = {"mod_bosh", "ejabberd_http_ws"} & set(listener.handlers.values())
-        if listener.module == "ejabberd_http" and modules and not limited and not _is_on_loopback(listener):
-            first = next((it for it in ejabberd.listeners if it.module == "ejabberd_c2s"), None)
-            yield _oversized(listener, first, "ejabberd limits BOSH and WebSocket by max_stanza_size of a c2s listener")
+        if listener.module == "ejabberd_http" and modules and not _is_on_loopback(listener):
+            fault = "its limit is max_stanza_size of the first c2s listener, which is not below 65,500"
+            yield _oversized(listener, first, fault)
 
 
 def _oversized(listener: Listener, limiting: Listener | None, fault: str) -> Finding:
