@@ -32,7 +32,7 @@ def records(context: Context) -> list[Running]:
     places += [folder / FOLDER for folder in sorted(SHARED_MEMORY.glob("warmside-*"))]
     found: list[Running] = []
     for place in places:
-        with suppress(FileNotFoundError), context.missing_on_error(f"processes of warmside in {place}"):
+        with context.missing_on_error(f"processes of warmside in {place}"), suppress(FileNotFoundError):
             if place.stat().st_uid in trusted_users(context):
                 found += running.read_records([place])
     return list({(each.process, each.configuration): each for each in found}.values())
