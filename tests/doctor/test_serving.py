@@ -77,7 +77,7 @@ def claimed(tmp_path: Path, name: str) -> ProcessRecord:
 def test_a_process_of_another_configuration_is_found_though_none_of_this_one_runs(
     context: Context, tmp_path: Path
 ) -> None:
-    assert list(serving.mixed_configurations(context)) == []
+    assert list(serving.mixed_configurations(context)) == [] and context.unseen == []
     record = claimed(tmp_path, "other")
     try:
         (finding,) = serving.mixed_configurations(context)
