@@ -4,6 +4,8 @@ import os
 import re
 import socket
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -170,13 +172,10 @@ class OtherUser:
 
 
 @pytest.fixture
-def other(site: CheckedSite, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> OtherUser:
-    """Return the files; their folder is one that other users can search."""
-    folder = tmp_path_factory.mktemp("other")
-    for each in (folder, *folder.parents):
-        if not each.stat().st_mode & 0o001:
-            each.chmod(0o755)
-    return OtherUser(site, folder, monkeypatch)
+def other(site: CheckedSite, monkeypatch: pytest.MonkeyPatch) -> Iterator[OtherUser]:
+    """Return the files. No parent of their folder is pytest's, which other users can't search."""
+    with tempfile.TemporaryDirectory(prefix="warmside-check-") as folder:
+        yield OtherUser(site, Path(folder), monkeypatch)
 
 
 def needs_root(other: OtherUser) -> bool:
