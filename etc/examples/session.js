@@ -83,8 +83,12 @@ export class ChatSession {
     for (const status of SERVER_ERRORS)
       connection.addProtocolErrorHandler("HTTP", status, () => {
         if (!current()) return;
-        this.failing ||= Date.now();
         this.show("offline");
+        if (!this.failing) {
+          this.failing = Date.now();
+          // The repeated request may be held for `wait` seconds. This one is answered once the network is back.
+          connection.send($iq({type: "get", id: connection.getUniqueId()}).c("ping", {xmlns: "urn:xmpp:ping"}));
+        }
         this.renewIfOver();
       });
     this.prepare(connection, session);

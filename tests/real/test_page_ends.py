@@ -79,6 +79,14 @@ def statuses(browser: Browser) -> list[int]:
     return [int(status) for status in browser.driver.execute_script("return window.statuses")]
 
 
+def status_after_focus(browser: Browser) -> int:
+    """Let the user come back to the tab; return the status of the request that follows."""
+    before = len(statuses(browser))
+    browser.driver.execute_script("dispatchEvent(new Event('focus'))")
+    browser.until(lambda: len(statuses(browser)) > before)
+    return statuses(browser)[-1]
+
+
 def open_both(browser: Browser, site: WebServer) -> None:
     """Open Converse.js in this tab and the page with Strophe in another one; wait until both are online."""
     for page in (CONVERSE, STROPHE):
@@ -103,15 +111,11 @@ def test_after_the_end_both_pages_are_offline_until_the_next_login(
     for _ in range(2):
         browser.until(lambda: browser.text("#state") == "logged out")
         first = next(when for when, text in shown(browser) if text != "online" and when > started)
-        print(f"offline {first - started:.2f} s after the begin of the log-out, {shown(browser)}")
         assert first < ended + 2
         sees_nothing_of(browser, "written by Fay")
         other_tab(browser)
     for _ in range(2):
-        replies = len(statuses(browser))
-        browser.driver.execute_script("dispatchEvent(new Event('focus'))")  # as if the user had come back to the tab
-        browser.until(lambda before=replies: len(statuses(browser)) > before)
-        assert statuses(browser)[-1] == 401
+        assert status_after_focus(browser) == 401
         assert browser.text("#state") == "logged out"
         assert "online" not in [text for when, text in shown(browser) if when > ended]
         other_tab(browser)
