@@ -156,6 +156,7 @@ def test_pages_get_new_sessions_after_a_time_offline(
     server.attached("friend@example.org").terminate()
     log_in(browser, site.url, "eve")
     open_page(browser, site, CONVERSE)
+    CONVERSE.send(browser, "Converse before")
     other_tab(browser)
     open_page(browser, site, STROPHE)
     # The sessions end while the browser is offline, as after `inactivity` seconds.
@@ -173,7 +174,8 @@ def test_pages_get_new_sessions_after_a_time_offline(
     other_tab(browser)
     CONVERSE.send(browser, "from Converse")
     browser.sees("body", "for this session")
-    assert sorted(received_by_friend(server, 2)) == [
+    assert sorted(received_by_friend(server, 3)) == [
+        ("eve@example.org", "Converse before"),
         ("eve@example.org", "from Converse"),
         ("eve@example.org", "from Strophe"),
     ]

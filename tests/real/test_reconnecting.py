@@ -14,7 +14,7 @@ from tests.real.browser import Browser
 from tests.real.conftest import browser_listener
 from tests.real.nativeclients import PROGRAMS, NativeClient, installed
 from tests.real.pages import CONVERSE, FRIEND, STROPHE, befriend, other_tab, received_by_friend
-from tests.real.parts import Reply, Server
+from tests.real.parts import Reply, Server, until
 from tests.real.proxy import SlowProxy
 from tests.real.website import Application, WebServer, log_in
 
@@ -39,9 +39,9 @@ class Chats(NamedTuple):
         return {user: sorted(self.server.sessions(user)) for user in USERS}
 
     def pages_see(self, state: str) -> None:
-        """Wait until both pages show a state."""
+        """Wait until both pages show a state; half as long as a request may be held."""
         for _ in range(2):
-            self.browser.until(lambda: self.browser.text("#state").startswith(state))
+            until(lambda: self.browser.text("#state").startswith(state), within=30)
             other_tab(self.browser)
 
     def printed(self) -> dict[str, int]:
