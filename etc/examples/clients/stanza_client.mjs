@@ -1,4 +1,4 @@
-// stanza with one-time passwords: prints its state and the messages to the user. Node 20 or newer.
+// stanza with one-time passwords: prints its state and the messages to the user. Node 18 or newer.
 //
 //     npm install stanza@12.22.1
 //     SERVICE=wss://example.org/ws CREDENTIALS_URL=https://example.org/chat-credentials COOKIE=... node stanza_client.mjs

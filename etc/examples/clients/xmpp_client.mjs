@@ -1,13 +1,15 @@
-// @xmpp/client with one-time passwords: prints its state and the messages to the user. Node 20 or newer.
+// @xmpp/client with one-time passwords: prints its state and the messages to the user. Node 18 or newer.
 //
 //     npm install @xmpp/client@0.14.0 ws@8
 //     SERVICE=wss://example.org/ws CREDENTIALS_URL=https://example.org/chat-credentials COOKIE=... node xmpp_client.mjs
 
+import {webcrypto} from "node:crypto";
 import {client, xml} from "@xmpp/client";
 import {WebSocket} from "ws";
 import {fetchCredential} from "./credential.mjs";
 
 globalThis.WebSocket ??= WebSocket; // Node before 22 has none
+globalThis.crypto ??= webcrypto; // Node 18 has none
 const {SERVICE, DOMAIN = "example.org"} = process.env;
 
 const xmpp = client({
