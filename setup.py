@@ -99,6 +99,7 @@ setup(
             "schemathesis>=4.0",
             "setuptools>=70.1",
             "selenium>=4.20",
+            "slixmpp>=1.17",
             "types-cachetools",
             "types-PyYAML",
             "websocket-client>=1.8",

@@ -1,6 +1,6 @@
 // The page converse.html: starts Converse.js as the user whom the server knows, and ends it with the login.
 
-import {LoggedOut, bare, become, fetchForUser, logOut, onLogOut} from "./user.js";
+import {LoggedOut, bare, become, fetchForUser, logOut, nextLogin, onLogOut} from "./user.js";
 
 const {websocket, credentials: url, logout} = document.body.dataset;
 const assets = new URL("converse/", document.baseURI);
@@ -27,7 +27,13 @@ function end(state, text) {
   show(state, text);
 }
 
-const stop = (error) => end(error instanceof LoggedOut ? "logged out" : "offline", error.message);
+// The login of the application is over. After the next login the page starts again.
+function loggedOut() {
+  end("logged out");
+  nextLogin(url).then(() => location.reload());
+}
+
+const stop = (error) => (error instanceof LoggedOut ? loggedOut() : end("offline", error.message));
 
 const plugin = {
   initialize() {
@@ -38,12 +44,12 @@ const plugin = {
       try {
         const credentials = first ?? (await fetchCredentials());
         first = undefined;
-        if (bare(credentials.jid) !== user) throw new LoggedOut("another user is logged in");
-        return {...login, credentials};
+        if (bare(credentials.jid) === user) return {...login, credentials};
+        end("logged out", "another user is logged in");
       } catch (error) {
         stop(error);
-        return new Promise(() => {}); // Converse.js waits, and does not log in
       }
+      return new Promise(() => {}); // Converse.js waits, and does not log in
     });
     for (const event of ["connected", "reconnected"]) api.listen.on(event, () => over || show("online"));
     for (const event of ["will-reconnect", "disconnected"]) api.listen.on(event, () => over || show("offline"));
@@ -51,7 +57,7 @@ const plugin = {
       over = true;
       try {
         await logOut(logout);
-        end("logged out");
+        loggedOut();
       } catch (error) {
         end("offline", `log-out failed: ${error.message}`);
       }
@@ -61,7 +67,7 @@ const plugin = {
       over = true;
       api.settings.set("auto_reconnect", false);
       api.connection.disconnect();
-      end("logged out");
+      loggedOut();
     });
   },
 };

@@ -5,6 +5,7 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
 """
 
 import os
+import secrets
 
 from flask import Flask, jsonify, request, session
 from flask.typing import ResponseReturnValue
@@ -16,6 +17,8 @@ app.config["SESSION_COOKIE_SAMESITE"] = "Lax"  # other sites' pages can't send t
 
 jids: dict[str, str] = {}
 """Bare JID of each account: a unique column in your database."""
+logins: dict[str, str] = {}
+"""Name of the user of each login. Flask's session is in the cookie, which the server can't end."""
 
 
 @app.after_request
@@ -36,8 +39,7 @@ def sign_up() -> ResponseReturnValue:
     if name in jids or jid in jids.values():
         return jsonify(error="this name is taken"), 409
     jids[name] = jid
-    session["user"] = name
-    return jsonify(jid=jid)
+    return logged_in(name)
 
 
 @app.post("/login")
@@ -45,43 +47,55 @@ def log_in() -> ResponseReturnValue:
     """Replace this with your own login: it checks no password."""
     if request.form["user"] not in jids:
         return jsonify(error="no such user"), 403
-    session["user"] = request.form["user"]
-    return jsonify(jid=jids[session["user"]])
+    return logged_in(request.form["user"])
+
+
+def logged_in(name: str) -> ResponseReturnValue:
+    """Begin a login, which the cookie names."""
+    session["login"] = secrets.token_urlsafe()
+    logins[session["login"]] = name
+    return jsonify(jid=jids[name])
+
+
+def jid_of_user() -> str:
+    """Return the JID of the logged-in user. It comes from the login, never from the browser."""
+    jid = jids.get(logins.get(session.get("login", ""), ""))
+    if jid is None:
+        raise LoggedOut
+    return jid
 
 
 @app.get("/chat-user")
 def chat_user() -> ResponseReturnValue:
-    """Return the JID of the logged-in user. It comes from the login, never from the browser."""
-    jid = jids.get(session.get("user", ""))
-    return jsonify(jid=jid) if jid else (jsonify(error="log in first"), 401)
+    """Return the JID of the logged-in user."""
+    return jsonify(jid=jid_of_user())
 
 
 @app.post("/chat-session")
 def chat_session() -> ResponseReturnValue:
     """Return JID, SID and RID for a page that attaches."""
-    jid = jids.get(session.get("user", ""))
-    return jsonify(warm(jid)) if jid else (jsonify(error="log in first"), 401)
+    return jsonify(warm(jid_of_user()))
 
 
 @app.post("/chat-credentials")
 def chat_credentials() -> ResponseReturnValue:
     """Return JID and one-time password for a client that logs in itself."""
-    jid = jids.get(session.get("user", ""))
-    return jsonify(credential(jid)) if jid else (jsonify(error="log in first"), 401)
+    return jsonify(credential(jid_of_user()))
 
 
 @app.get("/chat-allowed")
 def chat_allowed() -> ResponseReturnValue:
     """Return 204 or 401. A web server asks it before a browser may connect to /ws; see etc/proxies."""
-    return "", 204 if session.get("user") in jids else 401
+    jid_of_user()
+    return "", 204
 
 
 @app.post("/logout")
 def log_out() -> ResponseReturnValue:
-    """Log out: the cookie first, then every chat session of the user."""
-    jid = jids.get(session.pop("user", ""))
-    if jid:
-        end(jid)
+    """Log out: the login first, so that no page gets a new session, then every chat session of the user."""
+    name = logins.pop(session.pop("login", ""), "")
+    if name:
+        end(jids[name])
     return jsonify({})
 
 

@@ -1,7 +1,7 @@
 // A chat session over Strophe that starts with the login of the application and ends with it.
 // Load strophe.umd.min.js first. strophe-page.js shows the use.
 
-import {LoggedOut, bare, become, fetchForUser, logOut, onLogOut} from "./user.js";
+import {LoggedOut, bare, become, fetchForUser, logOut, nextLogin, onLogOut} from "./user.js";
 
 const BODY = "http://jabber.org/protocol/httpbind";
 const SERVER_ERRORS = [0, 500, 502, 503, 504]; // 0: the network; Strophe repeats these requests
@@ -25,13 +25,14 @@ export class ChatSession {
     this.connection = null;
     this.state = "";
     this.run = null; // aborts the current start()
-    onLogOut(() => this.stop("logged out"));
+    onLogOut(() => void this.loggedOut());
     addEventListener("online", () => this.renewIfOver());
     addEventListener("pagehide", () => this.terminate()); // contacts see the user offline at once
     addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
-  // Get a session and attach to it. Do the same whenever a session is over, until the user is logged out.
+  // Get a session and attach to it. Do the same whenever a session is over. If the user is logged out, wait for the next
+  // login. If another user is logged in, stop.
   async start() {
     this.run?.abort();
     this.terminate();
@@ -40,15 +41,30 @@ export class ChatSession {
     try {
       const failed = (text) => this.show("offline", text);
       const session = await fetchForUser(this.url, {failed, signal});
-      if (this.user && this.user !== bare(session.jid)) throw new LoggedOut("another user is logged in");
-      await become(session.jid);
-      signal.throwIfAborted();
-      this.user = bare(session.jid);
-      this.attach(session);
+      if (this.user && this.user !== bare(session.jid)) this.stop("logged out", "another user is logged in");
+      else await this.begin(session, signal);
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof LoggedOut) this.stop("logged out", error.message);
+      if (error instanceof LoggedOut) this.loggedOut();
       else this.show("offline", error.message);
+    }
+  }
+
+  async begin(session, signal) {
+    await become(session.jid);
+    signal.throwIfAborted();
+    this.user = bare(session.jid);
+    this.attach(session);
+  }
+
+  // The login of the application is over: end the session of this tab, and wait for the next login.
+  async loggedOut() {
+    this.stop("logged out");
+    const {signal} = (this.run = new AbortController());
+    try {
+      await this.begin(await nextLogin(this.url, {signal}), signal);
+    } catch (error) {
+      if (!signal.aborted) this.show("offline", error.message);
     }
   }
 
@@ -67,8 +83,12 @@ export class ChatSession {
     for (const status of SERVER_ERRORS)
       connection.addProtocolErrorHandler("HTTP", status, () => {
         if (!current()) return;
-        this.failing ||= Date.now();
         this.show("offline");
+        if (!this.failing) {
+          this.failing = Date.now();
+          // The repeated request may be held for `wait` seconds. This one is answered once the network is back.
+          connection.send($iq({type: "get", id: connection.getUniqueId()}).c("ping", {xmlns: "urn:xmpp:ping"}));
+        }
         this.renewIfOver();
       });
     this.prepare(connection, session);
@@ -95,7 +115,7 @@ export class ChatSession {
     this.stop("offline", "logging out");
     try {
       await logOut(url);
-      this.show("logged out");
+      this.loggedOut();
     } catch (error) {
       this.show("offline", `log-out failed: ${error.message}`);
     }

@@ -21,7 +21,10 @@ const chat = new ChatSession({
     $("#state").dataset.state = state;
     $("#me").textContent = chat.user ?? "";
     $("#send button").disabled = state !== "online";
-    if (state === "logged out") $("#messages").replaceChildren();
+    if (state === "logged out") {
+      $("#messages").replaceChildren(); // the next user may be another one
+      $("#send").reset();
+    }
   },
 });
 

@@ -1,6 +1,7 @@
 // The user of this browser, as the server knows it. Both pages use this module.
 //
 // fetchForUser  requests a session or a password from the application, and retries
+// nextLogin     waits until the application has a logged-in user again
 // become        clears what the chat client stored for another user
 // logOut        logs out of the application, in all tabs
 // onLogOut      calls a function if another tab logs out
@@ -11,6 +12,8 @@ const DATABASE = "converse-persistent"; // the IndexedDB database of Converse.js
 const FIRST_DELAY = 1000; // milliseconds
 const MAX_DELAY = 60_000; // milliseconds
 const TIMEOUT = 30_000; // milliseconds for one request
+const LOGIN_INTERVAL = 30_000; // milliseconds between two requests of a visible tab that waits for a login
+const LOGGED_IN = "logged in", LOGGED_OUT = "logged out"; // what tabs send to each other
 
 const tabs = new BroadcastChannel("chat-user");
 
@@ -44,17 +47,31 @@ export async function fetchForUser(url, {method = "POST", failed = () => {}, sig
   }
 }
 
+// Wait until the application has a logged-in user, and return the JSON of its reply. The request is sent when another tab
+// has a user, when this tab gets the focus or is shown, and every 30 s while it is visible. Any reply but a success means
+// that there is no user yet. Throws if `signal` aborts.
+export async function nextLogin(url, {method = "POST", signal} = {}) {
+  for (;;) {
+    await possibleLogin(signal);
+    signal?.throwIfAborted();
+    const reply = await request(url, method).catch(() => null);
+    signal?.throwIfAborted();
+    if (reply?.ok) return reply.json();
+  }
+}
+
 // Make `jid` the user of this tab. If the tab or the browser had another one, clear what the client stored.
 export async function become(jid) {
   const user = bare(jid);
   if ([localStorage, sessionStorage].some((storage) => storage.getItem(USER) !== user)) await clearStorage();
   for (const storage of [localStorage, sessionStorage]) storage.setItem(USER, user);
+  tabs.postMessage(LOGGED_IN);
 }
 
 // End the chat in the other tabs, clear what the client stored, and log out of the application. End the chat session of
 // this tab first. Throws if the application does not confirm the log-out: the user is still logged in there.
 export async function logOut(url) {
-  tabs.postMessage("logged out"); // first, so that no tab gets a new session while the application ends the old ones
+  tabs.postMessage(LOGGED_OUT); // first, so that no tab gets a new session while the application ends the old ones
   await clearStorage();
   const reply = await request(url, "POST");
   if (!reply.ok && reply.type !== "opaqueredirect" && reply.status !== 401) throw new Error(`${url}: status ${reply.status}`);
@@ -62,7 +79,8 @@ export async function logOut(url) {
 
 // Call `callback` when another tab has logged out.
 export function onLogOut(callback) {
-  tabs.addEventListener("message", async () => {
+  tabs.addEventListener("message", async ({data}) => {
+    if (data !== LOGGED_OUT) return;
     await callback();
     await clearStorage();
   });
@@ -101,5 +119,23 @@ function pause(milliseconds) {
       resolve();
     }
     addEventListener("online", done);
+  });
+}
+
+function possibleLogin(signal) {
+  return new Promise((resolve) => {
+    const waiting = new AbortController();
+    const shown = () => document.visibilityState === "visible" && done();
+    const timer = setInterval(shown, LOGIN_INTERVAL);
+    const listen = (target, name, callback) => target.addEventListener(name, callback, {signal: waiting.signal});
+    function done() {
+      clearInterval(timer);
+      waiting.abort(); // removes the listeners
+      resolve();
+    }
+    listen(window, "focus", shown);
+    listen(document, "visibilitychange", shown);
+    listen(tabs, "message", ({data}) => data === LOGGED_IN && done());
+    if (signal) listen(signal, "abort", done);
   });
 }

@@ -54,6 +54,7 @@ def received_by_friend(server: Server, count: int) -> list[tuple[str, str]]:
 
 def send_with_strophe(browser: Browser, text: str) -> None:
     """Send a message with ``strophe.html``."""
+    browser.until(lambda: browser.find("#send input[name=to]").clear() or True)
     browser.type("#send input[name=to]", FRIEND)
     browser.type("#send input[name=text]", text)
     browser.click("#send button")

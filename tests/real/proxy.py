@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 
 class SlowProxy:
@@ -15,6 +16,7 @@ class SlowProxy:
     def __init__(self, target: int, round_trip: float) -> None:
         self._target = target
         self._delay = round_trip / 2
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
 
@@ -24,6 +26,12 @@ class SlowProxy:
 
     def __exit__(self, *_: object) -> None:
         self._listener.close()
+
+    def cut(self) -> None:
+        """End all connections of clients, as a network that fails."""
+        while self._open:
+            with suppress(OSError):
+                self._open.pop().shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -35,7 +43,12 @@ class SlowProxy:
 
     def _connect(self, client: socket.socket) -> None:
         time.sleep(2 * self._delay)  # the TCP handshake
-        server = socket.create_connection(("127.0.0.1", self._target))
+        self._open.append(client)
+        try:
+            server = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:
+            client.close()
+            return
         threads = [
             threading.Thread(target=self._carry, args=pair, daemon=True)
             for pair in ((client, server), (server, client))

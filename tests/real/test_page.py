@@ -141,13 +141,6 @@ def test_without_a_log_out_too_no_page_of_the_next_user_is_the_first_users(
     ]
 
 
-def both_pages(browser: Browser, site: WebServer) -> None:
-    """Open Converse.js in this tab, and the page with Strophe in another."""
-    open_page(browser, site, CONVERSE)
-    other_tab(browser)
-    open_page(browser, site, STROPHE)
-
-
 def both_see(browser: Browser, state: str) -> None:
     """Wait until both tabs show a state."""
     for _ in range(2):
@@ -155,7 +148,7 @@ def both_see(browser: Browser, state: str) -> None:
         other_tab(browser)
 
 
-def test_pages_come_back_after_a_restart_of_ejabberd_and_after_a_time_offline(
+def test_pages_get_new_sessions_after_a_time_offline(
     served: tuple[Server, int], site: WebServer, browser: Browser
 ) -> None:
     server, _ = served
@@ -166,11 +159,6 @@ def test_pages_come_back_after_a_restart_of_ejabberd_and_after_a_time_offline(
     CONVERSE.send(browser, "Converse before")
     other_tab(browser)
     open_page(browser, site, STROPHE)
-    server.stop()
-    both_see(browser, "offline")
-    server.start()
-    both_see(browser, "online")
-    assert len(server.sessions("eve")) == 2
     # The sessions end while the browser is offline, as after `inactivity` seconds.
     site.stop()
     both_see(browser, "offline")
@@ -191,20 +179,6 @@ def test_pages_come_back_after_a_restart_of_ejabberd_and_after_a_time_offline(
         ("eve@example.org", "from Converse"),
         ("eve@example.org", "from Strophe"),
     ]
-
-
-def test_a_log_out_at_the_server_ends_both_pages(
-    served: tuple[Server, int], application: Application, site: WebServer, browser: Browser
-) -> None:
-    server, _ = served
-    log_in(browser, site.url, "fay")
-    both_pages(browser, site)
-    browser.driver.delete_all_cookies()  # the login of the application is over
-    assert len(server.post("/end", jid="fay@example.org").json()["ended"]) == 2
-    for _ in range(2):
-        browser.until(lambda: browser.text("#state") == "logged out")
-        other_tab(browser)
-    assert server.sessions("fay") == []
 
 
 LOADED = """
