@@ -5,8 +5,9 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
 """
 
 import os
+from pathlib import Path
 
-from flask import Flask, jsonify, request, session
+from flask import Flask, jsonify, render_template_string, request, session
 from flask.typing import ResponseReturnValue
 from warmside_client import ChatRefused, ChatUnavailable, LoggedOut, announce, chat_jid, credential, end, warm
 
@@ -47,6 +48,23 @@ def log_in() -> ResponseReturnValue:
         return jsonify(error="no such user"), 403
     session["user"] = request.form["user"]
     return jsonify(jid=jids[session["user"]])
+
+
+PAGE = Path(str(app.static_folder), "strophe.html")
+EMPTY = '<script type="application/json" id="chat-session"></script>'
+FILLED = '<script type="application/json" id="chat-session">{{ chat|tojson }}</script>'  # tojson escapes "<"
+
+
+@app.get("/chat")
+def chat_page() -> ResponseReturnValue:
+    """Return the page with its session: it is online one round trip earlier. Without a session it requests one."""
+    page, jid = PAGE.read_text(encoding="utf-8"), jids.get(session.get("user", ""))
+    if jid:
+        try:
+            page = page.replace(EMPTY, render_template_string(FILLED, chat=warm(jid)))
+        except (ChatRefused, ChatUnavailable, LoggedOut) as error:
+            app.logger.error("chat: %s", error)
+    return page
 
 
 @app.get("/chat-user")

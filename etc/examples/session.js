@@ -14,9 +14,18 @@ export function feedStanzas(connection, stanzas) {
   connection._dataRecv({getResponse: () => body}); // the method that takes every response in Strophe
 }
 
+// Take the session that the application put into the page, or null. It is good for one start: the next one requests a
+// new session.
+function takeInline() {
+  const element = document.getElementById("chat-session");
+  element?.remove();
+  return JSON.parse(element?.textContent.trim() || "null");
+}
+
 export class ChatSession {
   // bosh: URL of the connection manager.
-  // url: URL of the application that returns the JSON of POST /warm for its logged-in user.
+  // url: URL of the application that returns the JSON of POST /warm for its logged-in user. The first session may be in
+  // the page instead: <script type="application/json" id="chat-session">.
   // prepare(connection, session): adds handlers. It is called for each new session, before the first stanza.
   // changed(state, text): state is "connecting", "online", "offline" or "logged out"; text says more, or is empty.
   constructor({bosh, url = "/chat-session", prepare, changed}) {
@@ -39,7 +48,7 @@ export class ChatSession {
     this.show("connecting");
     try {
       const failed = (text) => this.show("offline", text);
-      const session = await fetchForUser(this.url, {failed, signal});
+      const session = takeInline() ?? (await fetchForUser(this.url, {failed, signal}));
       if (this.user && this.user !== bare(session.jid)) throw new LoggedOut("another user is logged in");
       await become(session.jid);
       signal.throwIfAborted();
