@@ -139,9 +139,12 @@ def test_the_page_takes_any_text_of_its_session_and_requests_the_next_one(
 def test_the_server_ends_on_a_signal_as_a_shells_background_job_too(number: signal.Signals) -> None:
     port = free_port()
     away = {"WARMSIDE": f"http://127.0.0.1:{free_port()}"}
-    command = ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, ROOT / "etc/demo/server.py", str(port)]
+    command = ["sh", "-c", 'trap "" INT; exec "$0" "$@"', sys.executable, str(ROOT / "etc/demo/server.py"), str(port)]
     with subprocess.Popen(command, env=os.environ | away, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: answers(port))
-        process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        try:
+            until(lambda: answers(port))
+            process.send_signal(number)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert (process.returncode, "Traceback" in said) == (0, False), said
