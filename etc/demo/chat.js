@@ -3,7 +3,7 @@
 import {ChatSession} from "/examples/session.js";
 
 const $ = (selector) => document.querySelector(selector);
-const config = await (await fetch("/config")).json();
+const config = JSON.parse($("#config").textContent);
 if (!config.user) location.replace("/");
 
 const me = `${config.user}@${config.host}`;
@@ -28,6 +28,7 @@ const chat = new ChatSession({
       const from = message.getAttribute("from");
       if (body && from && message.getAttribute("type") !== "error") {
         keep(bare(from), {mine: false, text: body.textContent});
+        if (!chosen) choose(bare(from));
         if (bare(from) !== chosen) person(bare(from)).unread = true;
         show();
       }
@@ -59,6 +60,7 @@ const chat = new ChatSession({
       show();
       return true;
     }, "jabber:iq:roster", "iq", "set");
+    if (!chosen && Object.keys(messages).length) choose(Object.keys(messages)[0]);
     show();
   },
   changed(status, text) {
@@ -91,7 +93,7 @@ function show() {
     entry.className = [it.online.size && "online", it.unread && "unread", jid === chosen && "chosen"].filter(Boolean).join(" ");
     const open = document.createElement("button");
     open.textContent = name(jid);
-    open.onclick = () => choose(jid);
+    open.onclick = () => choose(jid, true);
     entry.append(open);
     if (it.pending) {
       const button = document.createElement("button");
@@ -109,14 +111,15 @@ function show() {
     return entry;
   }));
   $("#messages").lastElementChild?.scrollIntoView();
+  $("#empty").textContent = chosen ? "" : people.size ? "Choose a contact." : "Add a contact, such as juliet or romeo.";
 }
 
-function choose(jid) {
+function choose(jid, focus = false) {
   chosen = jid;
   person(jid).unread = false;
   for (const field of $("#send").elements) field.disabled = false;
   $("#send").text.placeholder = `Write to ${name(jid)}`;
-  $("#send").text.focus();
+  if (focus) $("#send").text.focus();
   show();
 }
 
@@ -127,7 +130,7 @@ $("#add").onsubmit = (event) => {
   if (jid === me) return;
   person(jid).invited = true;
   chat.connection.send($pres({to: jid, type: "subscribe"}));
-  choose(jid);
+  choose(jid, true);
 };
 
 $("#send").onsubmit = (event) => {

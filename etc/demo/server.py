@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import sys
 import urllib.error
 import urllib.request
@@ -19,15 +20,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from introduce import introduce
+
 WARMSIDE = os.environ.get("WARMSIDE", "http://127.0.0.1:5281")
 LOGIN = f"webapp:{os.environ.get('WARMSIDE_PASSWORD', '')}"
 HOST = os.environ.get("CHAT_HOST", "localhost")
+BOSH = os.environ.get("BOSH_URL", "http://127.0.0.1:5282/bosh")
+WEBSOCKET = os.environ.get("WEBSOCKET_URL", "ws://127.0.0.1:5282/ws")
 
 # ------------------------------------------------------------------ for your own application
 
 
 def post_to_warmside(path: str, **fields: object) -> tuple[int, dict[str, Any]]:
-    """Request a session (``/warm``) a password (``/credentials``) or ``/end``; return status and JSON.
+    """Send a POST request with JSON to warmside; return status and JSON.
 
     The status is 200, or 502 for any failure.
     """
@@ -64,12 +69,24 @@ def chat_credentials(user: str | None) -> tuple[int, dict[str, Any]]:
     return post_to_warmside("/credentials", jid=f"{user}@{HOST}")
 
 
+def inline(page: str, name: str, value: object) -> str:
+    """Put a value into the page's empty script element with this ID. Without the escape, text could end the element."""
+    text = json.dumps(value).replace("<", "\\u003c")
+    return page.replace(f'id="{name}"></script>', f'id="{name}">{text}</script>')
+
+
 # ------------------------------------------------------------------ the rest of the demo
 
 HERE = Path(__file__).parent
 LIBRARIES = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else HERE / "node_modules"
 FOLDERS = {"/lib/": LIBRARIES, "/examples/": HERE.parent / "examples"}
 PAGES = {"/": "index.html", "/strophe": "strophe.html", "/converse": "converse.html"}
+POLICY = (  # Converse.js needs the hashes and inline style attributes; its pictures of other hosts are not fetched
+    "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-JRf3eZJIF59VkE1tlxlBPiCQXjGJ1uE88pEYh49RtTY='"
+    " 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='; style-src-attr 'unsafe-inline';"
+    f" connect-src 'self' {BOSH} {WEBSOCKET}; font-src 'self'; img-src 'self' data: blob:; media-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 TYPES = {
     ".css": "text/css",
     ".html": "text/html; charset=utf-8",
@@ -100,9 +117,8 @@ class Demo(BaseHTTPRequestHandler):
             self.reply(*chat_session(self.user()))
         elif path == "/chat-credentials":
             self.reply(*chat_credentials(self.user()))
-        elif path == "/config":
-            addresses = {"bosh": os.environ.get("BOSH_URL"), "websocket": os.environ.get("WEBSOCKET_URL")}
-            self.reply(200, {"user": self.user(), "host": HOST, **addresses})
+        elif path in PAGES:
+            self.page(PAGES[path])
         else:
             self.file(path)
 
@@ -139,12 +155,22 @@ class Demo(BaseHTTPRequestHandler):
         else:
             self.reply(404, {"error": "not found"})
 
+    def page(self, name: str) -> None:
+        """Send a page with the user, the addresses and, for Strophe, the session: it is online a round trip earlier."""
+        user = self.user()
+        config = {"user": user, "host": HOST, "bosh": BOSH, "websocket": WEBSOCKET}
+        page = inline((HERE / name).read_text(encoding="utf-8"), "config", config)
+        if user is not None and name == "strophe.html":
+            status, session = chat_session(user, presence="available", fetch="roster")
+            page = inline(page, "chat-session", session) if status == 200 else page  # the page tries again
+        self.send(200, TYPES[".html"], page.encode(), {"Cache-Control": "no-store", "Content-Security-Policy": POLICY})
+
     def file(self, path: str) -> None:
-        """Send a page, or a file of the demo or of a client library."""
+        """Send a file of the demo or of a client library."""
         prefix = next((prefix for prefix in FOLDERS if path.startswith(prefix)), "/")
         root = FOLDERS.get(prefix, HERE)
-        file = (root / PAGES.get(path, path.removeprefix(prefix).lstrip("/"))).resolve()
-        if not file.is_relative_to(root.resolve()) or not file.is_file() or file.suffix == ".py":
+        file = (root / path.removeprefix(prefix).lstrip("/")).resolve()
+        if not file.is_relative_to(root.resolve()) or not file.is_file() or file.suffix in (".py", ".html"):
             self.reply(404, {"error": "not found"})
         else:
             self.send(200, TYPES.get(file.suffix, "application/octet-stream"), file.read_bytes())
@@ -166,5 +192,16 @@ class Demo(BaseHTTPRequestHandler):
         """Log no requests."""
 
 
+def stop(*_: object) -> None:
+    """End the process: a signal arrived."""
+    sys.exit(0)
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job starts with SIGINT ignored
+        signal.signal(number, stop)
+    try:
+        introduce(post_to_warmside, BOSH, HOST)
+    except OSError as error:
+        print(f"demo: juliet and romeo are no contacts yet: {error}", file=sys.stderr)
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Demo).serve_forever()

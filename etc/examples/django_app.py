@@ -7,13 +7,16 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... python django_app.py runserver --noreload
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import django
 from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 from django.db import IntegrityError, connection, models, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
 from django.urls import path
+from django.utils.html import format_html, json_script
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 from warmside_client import ChatRefused, ChatUnavailable, LoggedOut, announce, chat_jid, credential, end, warm
@@ -104,6 +107,23 @@ def log_in(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"jid": user.chat.jid})
 
 
+PAGE = Path(os.environ.get("STATIC", "static"), "strophe.html")
+EMPTY = '<script type="application/json" id="chat-session"></script>'
+
+
+@require_GET
+def chat_page(request: HttpRequest) -> HttpResponse:
+    """Return the page with its session: it is online one round trip earlier. Without a session it requests one."""
+    jid, filled = jid_of(request), EMPTY
+    if jid:
+        try:
+            filled = json_script(warm(jid), "chat-session")  # escapes "<"
+        except (ChatRefused, ChatUnavailable, LoggedOut) as error:
+            print(f"chat: {error}", file=sys.stderr)
+    token = format_html('<meta name="csrf-token" content="{}">\n  ', get_token(request))  # user.js sends it back
+    return HttpResponse(PAGE.read_text(encoding="utf-8").replace(EMPTY, token + filled))
+
+
 @require_GET
 @ensure_csrf_cookie
 def chat_user(request: HttpRequest) -> JsonResponse:
@@ -146,6 +166,7 @@ urlpatterns = [
     path("signup", sign_up),
     path("login", log_in),
     path("logout", log_out),
+    path("chat", chat_page),
     path("chat-user", chat_user),
     path("chat-session", chat_session),
     path("chat-credentials", chat_credentials),

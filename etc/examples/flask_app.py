@@ -6,8 +6,9 @@ WARMSIDE_PASSWORD=... SECRET_KEY=... flask --app flask_app run
 
 import os
 import secrets
+from pathlib import Path
 
-from flask import Flask, jsonify, request, session
+from flask import Flask, jsonify, render_template_string, request, session
 from flask.typing import ResponseReturnValue
 from warmside_client import ChatRefused, ChatUnavailable, LoggedOut, announce, chat_jid, credential, end, warm
 
@@ -63,6 +64,24 @@ def jid_of_user() -> str:
     if jid is None:
         raise LoggedOut
     return jid
+
+
+PAGE = Path(str(app.static_folder), "strophe.html")
+EMPTY = '<script type="application/json" id="chat-session"></script>'
+FILLED = '<script type="application/json" id="chat-session">{{ chat|tojson }}</script>'  # tojson escapes "<"
+
+
+@app.get("/chat")
+def chat_page() -> ResponseReturnValue:
+    """Return the page with its session: it is online one round trip earlier. Without a session it requests one."""
+    page = PAGE.read_text(encoding="utf-8")
+    try:
+        return page.replace(EMPTY, render_template_string(FILLED, chat=warm(jid_of_user())))
+    except LoggedOut:
+        return page
+    except (ChatRefused, ChatUnavailable) as error:
+        app.logger.error("chat: %s", error)
+        return page
 
 
 @app.get("/chat-user")

@@ -5,6 +5,7 @@ import {LoggedOut, bare, become, fetchForUser, logOut, nextLogin, onLogOut} from
 
 const BODY = "http://jabber.org/protocol/httpbind";
 const SERVER_ERRORS = [0, 500, 502, 503, 504]; // 0: the network; Strophe repeats these requests
+const END_TIMEOUT = 5000; // milliseconds for a request that ends a session
 const QUICK_END = 5000; // milliseconds; after a session that ended earlier, wait up to this time
 
 // Pass the stanzas of a reply of /warm to the handlers of the connection, in order. They came before the page attached.
@@ -14,9 +15,23 @@ export function feedStanzas(connection, stanzas) {
   connection._dataRecv({getResponse: () => body}); // the method that takes every response in Strophe
 }
 
+// Take the session that the application put into the page, or null. It is good for one start: the next one requests a
+// new session.
+function takeInline() {
+  const element = document.getElementById("chat-session");
+  element?.remove();
+  return JSON.parse(element?.textContent.trim() || "null");
+}
+
+// Return a stanza of Strophe whose namespace is more than an attribute. Otherwise a serializer writes xmlns twice.
+function withNamespace(stanza) {
+  return new DOMParser().parseFromString(new XMLSerializer().serializeToString(stanza), "text/xml").documentElement;
+}
+
 export class ChatSession {
   // bosh: URL of the connection manager.
-  // url: URL of the application that returns the JSON of POST /warm for its logged-in user.
+  // url: URL of the application that returns the JSON of POST /warm for its logged-in user. The first session may be in
+  // the page instead: <script type="application/json" id="chat-session">.
   // prepare(connection, session): adds handlers. It is called for each new session, before the first stanza.
   // changed(state, text): state is "connecting", "online", "offline" or "logged out"; text says more, or is empty.
   constructor({bosh, url = "/chat-session", prepare, changed}) {
@@ -27,7 +42,7 @@ export class ChatSession {
     this.run = null; // aborts the current start()
     onLogOut(() => void this.loggedOut());
     addEventListener("online", () => this.renewIfOver());
-    addEventListener("pagehide", () => this.terminate()); // contacts see the user offline at once
+    addEventListener("pagehide", () => this.terminate({leaving: true})); // contacts see the user offline at once
     addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
@@ -40,7 +55,7 @@ export class ChatSession {
     this.show("connecting");
     try {
       const failed = (text) => this.show("offline", text);
-      const session = await fetchForUser(this.url, {failed, signal});
+      const session = takeInline() ?? (await fetchForUser(this.url, {failed, signal}));
       if (this.user && this.user !== bare(session.jid)) this.stop("logged out", "another user is logged in");
       else await this.begin(session, signal);
     } catch (error) {
@@ -112,8 +127,8 @@ export class ChatSession {
 
   // End the session of this tab, and log out of the application in all tabs.
   async logOut(url = "/logout") {
-    this.stop("offline", "logging out");
     try {
+      await this.stop("offline", "logging out"); // before the application ends the session, with what is not sent yet
       await logOut(url);
       this.loggedOut();
     } catch (error) {
@@ -121,15 +136,16 @@ export class ChatSession {
     }
   }
 
-  // End the session of this tab.
+  // End the session of this tab. The promise is resolved once the server has ended it, or after 5 seconds.
   stop(state, text) {
     this.run?.abort();
-    this.terminate();
+    const ended = this.terminate();
     this.user = null;
     this.show(state, text);
+    return ended;
   }
 
-  terminate() {
+  async terminate({leaving = false} = {}) {
     const {connection} = this;
     this.connection = null; // callbacks of this connection have no effect from here on
     if (!connection?.connected) return;
@@ -137,16 +153,21 @@ export class ChatSession {
     let {rid} = connection._proto;
     // Beacons are sent also if the page goes away. Stanzas that Strophe has not sent yet get a request of their own:
     // with the request that ends the session they would be lost.
+    const post = async (body) => {
+      if (leaving) return navigator.sendBeacon(this.bosh, body);
+      const signal = AbortSignal.timeout(END_TIMEOUT);
+      await fetch(this.bosh, {method: "POST", mode: "no-cors", body, signal}).catch(() => {});
+    };
     const send = (attributes, stanzas = []) => {
       const body = document.implementation.createDocument(BODY, "body").documentElement;
       for (const [name, value] of Object.entries({rid: rid++, sid, ...attributes})) body.setAttribute(name, value);
-      body.append(...stanzas);
-      navigator.sendBeacon(this.bosh, new XMLSerializer().serializeToString(body));
+      body.append(...stanzas.map(withNamespace));
+      return post(new XMLSerializer().serializeToString(body));
     };
     const unsent = connection._data.filter((stanza) => stanza instanceof Element);
-    if (unsent.length) send({}, unsent);
-    send({type: "terminate"});
+    const requests = [...(unsent.length ? [send({}, unsent)] : []), send({type: "terminate"})];
     connection.reset(); // removes the handlers, and ends polling
+    await Promise.all(requests);
   }
 
   show(state, text = "") {

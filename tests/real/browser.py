@@ -1,6 +1,7 @@
 """Run headless Chromium and the demo."""
 
 import fcntl
+import json
 import os
 import re
 import socket
@@ -71,14 +72,18 @@ class Demo:
 
 
 class Browser:
-    """The browser of one user."""
+    """The browser of one user.
 
-    def __init__(self, name: str, profile: Path) -> None:
+    :param profile: a folder for its files.
+    :param requests: True if it records its requests, see `requested`.
+    """
+
+    def __init__(self, name: str, profile: Path, *, requests: bool = False) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"} | ({"performance": "ALL"} if requests else {}))
         self.name = name
         self.driver: Any = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         self.driver.set_script_timeout(90)
@@ -86,6 +91,27 @@ class Browser:
     def get(self, url: str) -> None:
         """Open a page."""
         self.driver.get(url)
+
+    def requested(self) -> list[str]:
+        """Return the URLs of requests and WebSocket connections since the last call, without those that CSP blocked."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        urls: dict[str, str] = {}
+        for message in messages:
+            parameters = message["params"]
+            if message["method"] == "Network.requestWillBeSent":
+                urls[parameters["requestId"]] = parameters["request"]["url"]
+            elif message["method"] == "Network.webSocketCreated":
+                urls[parameters["requestId"]] = parameters["url"]
+            elif parameters.get("blockedReason") == "csp":
+                urls.pop(parameters["requestId"], None)
+        return list(urls.values())
+
+    def look(self, width: int, scheme: str) -> None:
+        """Show the page at a width of the screen, and in the colour scheme ``light`` or ``dark``."""
+        size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def slow_down(self) -> "Browser":
         """Delay every request by 300 ms."""

@@ -11,6 +11,7 @@ from tests.real.browser import Browser, Demo, Open
 from tests.real.checked import CheckedSite
 from tests.real.parts import INTERNAL, LARGE_STANZAS, Server
 from tests.real.processes import Folder
+from tests.real.website import Application, WebServer
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +85,45 @@ def open_browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Ope
             browser.screenshot(request.node.name)
     for browser in browsers:
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def application(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    """Run the Flask example with the pages."""
+    running = Application(served[0], tmp_path_factory.mktemp("static"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def website(
+    served: tuple[Server, int], application: Application, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebServer]:
+    """Run nginx before the application and ejabberd."""
+    running = WebServer("nginx", application.port, served[1], tmp_path_factory.mktemp("nginx"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Open one browser for all tests of the pages."""
+    browser = Browser("shared", tmp_path_factory.mktemp("profile"))
+    browser.get("about:blank")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(shared_browser: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """Return the browser with one tab; save a screenshot if the test fails."""
+    failed_before = request.session.testsfailed
+    yield shared_browser
+    if request.session.testsfailed > failed_before:
+        shared_browser.screenshot(request.node.name)
+    first, *others = shared_browser.driver.window_handles
+    for handle in others:
+        shared_browser.driver.switch_to.window(handle)
+        shared_browser.driver.close()
+    shared_browser.driver.switch_to.window(first)
+    shared_browser.get("about:blank")

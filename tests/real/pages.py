@@ -79,6 +79,11 @@ def open_converse_chat(browser: Browser) -> bool:
     return False
 
 
+def comes_online(browser: Browser) -> None:
+    """Wait until a page of the demo shows that the user is online."""
+    browser.until(lambda: "I am online" in browser.text("body") or browser.text("#state") == "online")
+
+
 def send_with_demo(browser: Browser, text: str) -> None:
     """Send a message with the demo's page for Strophe."""
     browser.sees("#contacts", "Friend")

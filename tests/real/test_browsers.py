@@ -15,23 +15,23 @@ from tests.real.parts import Server, until
 
 
 def test_two_users_meet_and_chat_with_strophe(demo: Demo, open_browser: Open) -> None:
-    juliet = open_browser("juliet").log_in(demo.url)
-    romeo = open_browser("romeo").slow_down().log_in(demo.url)
-    for user in (juliet, romeo):
+    mercutio = open_browser("mercutio").log_in(demo.url)
+    rosaline = open_browser("rosaline").slow_down().log_in(demo.url)
+    for user in (mercutio, rosaline):
         user.sees("#state", "online")
-    juliet.type("#add input", "Romeo")
-    juliet.click("#add button")
-    romeo.sees("#contacts", "Juliet")
-    romeo.click(".accept")
-    for user, other in ((juliet, "Romeo"), (romeo, "Juliet")):
+    mercutio.type("#add input", "Rosaline")
+    mercutio.click("#add button")
+    rosaline.sees("#contacts", "Mercutio")
+    rosaline.click(".accept")
+    for user, other in ((mercutio, "Rosaline"), (rosaline, "Mercutio")):
         user.sees("#contacts li.online", other)
-    romeo.click("#contacts button")
-    romeo.type("#send input", "But soft! <b>What light?</b>")
-    romeo.click("#send button")
-    juliet.sees("#messages .theirs", "But soft! <b>What light?</b>")
-    juliet.type("#send input", "Ay me!")
-    juliet.click("#send button")
-    romeo.sees("#messages .theirs", "Ay me!")
+    rosaline.click("#contacts button")
+    rosaline.type("#send input", "But soft! <b>What light?</b>")
+    rosaline.click("#send button")
+    mercutio.sees("#messages .theirs", "But soft! <b>What light?</b>")
+    mercutio.type("#send input", "Ay me!")
+    mercutio.click("#send button")
+    rosaline.sees("#messages .theirs", "Ay me!")
 
 
 def test_messages_and_contact_requests_wait_for_a_closed_window_to_open_again(
@@ -105,7 +105,7 @@ def test_a_page_that_attaches_late_finds_its_session_and_messages(
     demo: Demo, open_browser: Open, tmp_path: Path
 ) -> None:
     browser = open_browser("late")
-    browser.get(demo.url)
+    browser.get(demo.url + "/style.css")  # pages of the demo may connect to the demo's ejabberd alone
     port = free_port()
     inactivity = ("  mod_bosh: {}\n", "  mod_bosh:\n    max_inactivity: 2\n")
     server = Server(tmp_path, inactivity, listeners=browser_listener(port)).start()

@@ -2,10 +2,11 @@
 
 import pytest
 
-from tests.real.browser import Browser, Demo, Open
+from tests.real.browser import Demo, Open
 from tests.real.pages import (
     Page,
     befriend,
+    comes_online,
     other_tab,
     received_by_friend,
     sees_nothing_of,
@@ -20,11 +21,6 @@ CLIENTS = {
     "prebind": Page("/converse", send_with_converse),
     "websocket": Page("/converse?websocket", send_with_converse),
 }
-
-
-def comes_online(browser: Browser) -> None:
-    """Wait until the page shows that the user is online."""
-    browser.until(lambda: "I am online" in browser.text("body") or browser.text("#state") == "online")
 
 
 @pytest.mark.parametrize("client", list(CLIENTS))

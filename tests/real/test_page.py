@@ -1,7 +1,5 @@
 """The pages of etc/examples as they stand, behind nginx with its sample, in a browser."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.real.browser import Browser
@@ -16,49 +14,13 @@ from tests.real.pages import (
     write_to,
 )
 from tests.real.parts import Server, until
-from tests.real.proxy import SlowProxy
-from tests.real.website import Application, WebServer, log_in
-
-
-@pytest.fixture(scope="module")
-def application(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-    """Run the Flask example with the pages."""
-    running = Application(served[0], tmp_path_factory.mktemp("static"))
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def site(
-    served: tuple[Server, int], application: Application, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[WebServer]:
-    """Run nginx before the application and ejabberd."""
-    running = WebServer("nginx", application.port, served[1], tmp_path_factory.mktemp("nginx"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Open one browser for all tests of this file."""
-    browser = Browser("shared", tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
+from tests.real.website import WebServer, log_in
 
 
 @pytest.fixture
-def browser(shared: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Return the browser with one tab; save a screenshot if the test fails."""
-    failed_before = request.session.testsfailed
-    yield shared
-    if request.session.testsfailed > failed_before:
-        shared.screenshot(request.node.name)
-    first, *others = shared.driver.window_handles
-    for handle in others:
-        shared.driver.switch_to.window(handle)
-        shared.driver.close()
-    shared.driver.switch_to.window(first)
-    shared.get("about:blank")
+def site(website: WebServer) -> WebServer:
+    """Return nginx before the application and ejabberd."""
+    return website
 
 
 def open_page(browser: Browser, site: WebServer, page: Page) -> None:
@@ -210,49 +172,3 @@ def test_the_policy_allows_no_inline_script(browser: Browser, site: WebServer, p
     script = "const e = document.createElement('script'); e.textContent = 'window.ran = true'; document.head.append(e);"
     browser.driver.execute_script(script)
     assert browser.driver.execute_script("return window.ran") is None
-
-
-RACE = """
-const [script, bosh, how, secret, done] = arguments;
-const element = document.createElement("script");
-element.src = script;
-element.onload = async () => {
-  const connection = new Strophe.Connection(bosh);
-  const started = performance.now();
-  const online = () => {
-    const id = connection.getUniqueId();
-    connection.addHandler(() => { connection.disconnect(); done(performance.now() - started); }, null, "iq", null, id);
-    connection.send($iq({type: "get", to: "example.org", id}).c("ping", {xmlns: "urn:xmpp:ping"}));
-    connection.flush();
-  };
-  const changed = (status) => {
-    if ([Strophe.Status.CONNECTED, Strophe.Status.ATTACHED].includes(status)) online();
-    if (status === Strophe.Status.AUTHFAIL || status === Strophe.Status.CONNFAIL) done(null);
-  };
-  if (how === "connect") return connection.connect("racer@example.org", secret, changed);
-  const session = await (await fetch("/chat-session", {method: "POST"})).json();
-  connection.attach(session.jid, session.sid, session.rid, changed, session.wait, session.hold);
-};
-document.head.append(element);
-"""
-
-
-def test_attaching_is_faster_than_logging_in_over_a_slow_network(
-    served: tuple[Server, int], application: Application, browser: Browser, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server, bosh = served
-    server.command("register", user="racer", host="example.org", password="county")
-    took: dict[str, list[float]] = {"connect": [], "attach": []}
-    with SlowProxy(bosh, 0.1) as slow_bosh, SlowProxy(application.port, 0.1) as slow_site:
-        page = f"http://127.0.0.1:{slow_site.port}"
-        address = f"http://127.0.0.1:{slow_bosh.port}/bosh"
-        log_in(browser, page, "racer")
-        for _ in range(3):
-            for how, times in took.items():
-                browser.get(f"{page}/static/chat.css")
-                times.append(browser.run(RACE, "strophe.umd.min.js", address, how, "county"))
-    middle = {how: sorted(times)[1] for how, times in took.items()}
-    with capsys.disabled():
-        print("\n100 ms round trips, from the loaded page to the first answered ping: "
-              + ", ".join(f"{how} {milliseconds:.0f} ms" for how, milliseconds in middle.items()))  # fmt: skip
-    assert middle["attach"] < middle["connect"]
