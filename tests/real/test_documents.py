@@ -1,10 +1,12 @@
 """Every code block of README.md and docs/ runs, or says why it does not."""
 
+import re
+
 import pytest
 from private_ejabberd import EjabberdFailed
 
 from tests.real.documents import Block, Runner, all_blocks, blocks_of
-from tests.real.parts import Server
+from tests.real.parts import ROOT, Server, basic, until
 from warmside.config.loader import ConfigError
 
 BLOCKS = all_blocks()
@@ -85,3 +87,20 @@ def test_every_block_of_a_document_is_found() -> None:
         ("text", "--->\n", "a diagram"),
         ("sh", "false\n", None),
     ]
+
+
+def test_every_metric_is_described(server: Server) -> None:
+    user = {"jid": "juliet@example.org"}
+    calls = [server.post(path, **user) for path in ("/warm", "/credentials", "/end")]
+    calls.append(server.post("/users", jids=[user["jid"]]))
+    calls.append(server.request("DELETE", "/users/juliet%40example.org", headers={"Authorization": basic()}))
+    assert [reply.status for reply in calls] == [200, 200, 200, 200, 204]
+    described = re.findall(r"^\| `(warmside_\w+)` \| (\w+) \|", (ROOT / "docs/METRICS.md").read_text(), re.M)
+    text = until(lambda: counted(server))
+    assert sorted(described) == sorted(re.findall(r"^# TYPE (warmside_\w+) (\w+)$", text, re.M))
+
+
+def counted(server: Server) -> str:
+    """Return the metrics once those of all processes are written; before that an empty text."""
+    text = server.request("GET", "/metrics").body.decode()
+    return text if all(f"warmside_{call}_total{{" in text for call in ("warm", "end", "remove")) else ""
