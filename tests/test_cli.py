@@ -9,6 +9,7 @@ import pytest
 from warmside.cli import main
 
 ETC = Path(__file__).resolve().parents[1] / "etc"
+COMMANDS = ("extauth", "relay", "sample", "setup", "announce", "check", "hash-password")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["check", "a", "b"], ["sample", "a", "b"], ["--nonsense"]])
@@ -20,9 +21,7 @@ def test_bad_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixt
     assert shown.out == "" and shown.err.startswith("usage: warmside")
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["extauth"], ["relay"], ["sample"], ["announce"], ["check"], ["hash-password"]]
-)
+@pytest.mark.parametrize("command", [[], *([each] for each in COMMANDS)])
 def test_help_exits_with_0(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         main([*command, "--help"])
@@ -35,7 +34,7 @@ def test_help_lists_the_commands_that_exist(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
     commands = {line.split()[0] for line in lines if line.startswith("    ") and not line.startswith("     ")}
-    assert commands == {"extauth", "relay", "sample", "announce", "check", "hash-password"}
+    assert commands == set(COMMANDS)
 
 
 def test_sample_prints_a_file_byte_by_byte(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

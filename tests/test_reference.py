@@ -1,4 +1,4 @@
-"""The reference in docs/ is complete: keys, fields, members, errors. Every link of the documents leads to a file."""
+"""The reference in docs/ is complete: commands, keys, fields, members, errors. Every link leads to a file."""
 
 import re
 from dataclasses import fields
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_cli import COMMANDS
 from warmside.config.settings import Admins, Bosh, Extauth, Http, Log, Passwords, Policy
 from warmside.sessions.model import WarmSession
 from warmside.web.fields import WARM_FIELDS
@@ -39,6 +40,12 @@ def test_every_key_of_the_configuration_is_described() -> None:
     described = [name for row in rows("CONFIGURATION.md", "| key | default | meaning |") for name in names(row[0])]
     keys = {f"{table}.{field.name}" for table, kind in TABLES.items() for field in fields(kind)}
     assert sorted(described) == sorted(keys - {"admins.narrowed"} | {"insecure"})
+
+
+def test_every_command_is_described() -> None:
+    described = [names(row[0])[0].split()[:2] for row in rows("INSTALL.md", "| command | use |")]
+    assert sorted(command for program, command in described if program == "warmside") == sorted({*COMMANDS} - {"relay"})
+    assert "`warmside relay SOCKET`" in (ROOT / "docs/INSTALL.md").read_text()
 
 
 def test_every_field_of_a_request_is_described() -> None:

@@ -112,6 +112,18 @@ def _parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     check.add_argument("jid", metavar="JID", nargs="?", help="bare or full JID of the session")
     check.set_defaults(run=_check)
 
+    setup = commands.add_parser(
+        "setup",
+        help="add warmside to an ejabberd",
+        description="Prints what it would create and change, as a diff. --apply does it, --remove undoes it.",
+    )
+    setup.add_argument("--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s")
+    setup.add_argument("--ejabberd", metavar="FILE", help="ejabberd.yml; default: that of the installed ejabberd")
+    action = setup.add_mutually_exclusive_group()
+    action.add_argument("--apply", action="store_true", help="write the files; keeps a backup of ejabberd.yml")
+    action.add_argument("--remove", action="store_true", help="take the lines and files out again")
+    setup.set_defaults(run=_setup)
+
     hash_password = commands.add_parser(
         "hash-password",
         help="hash a password for the admins file",
@@ -149,6 +161,13 @@ def _announce(parsed: "argparse.Namespace") -> int:
 def _check(parsed: "argparse.Namespace") -> int:
     """Examine a set-up; see `warmside.doctor.command.run`."""
     from warmside.doctor.command import run
+
+    return run(parsed)
+
+
+def _setup(parsed: "argparse.Namespace") -> int:
+    """Add warmside to an ejabberd; see `warmside.doctor.setup.run`."""
+    from warmside.doctor.setup import run
 
     return run(parsed)
 

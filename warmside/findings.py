@@ -39,15 +39,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "config": Kind("error", "{fault}"),
     "not-running": Kind(
         "error",
-        "nothing answers at http.listen = {listen}",
+        "nothing answers at http.listen = {listen}: {fault}",
         "Start ejabberd, which starts warmside, or start the daemon. The reason of a failed start is in ejabberd's "
         "stderr (the journal) or in log.file.",
     ),
-    "foreign-listener": Kind(
-        "error",
-        "the program that answers at http.listen = {listen} is not warmside",
-        "Stop that program, or give http.listen another port.",
-    ),
+    "foreign-listener": Kind("error", "the program that answers at http.listen = {listen} is not warmside: {fault}"),
     "mixed-configurations": Kind("error", "{fault}"),
     "permissions": Kind("error", "the user {user} {fault}"),
     "writable": Kind("error", "users other than root and {user} can write to {path}"),
@@ -63,39 +59,27 @@ KINDS: Final[Mapping[str, Kind]] = {
     "bosh-unreachable": Kind(
         "error",
         "no BOSH answer from {url}: {fault}",
-        "Start ejabberd, or set bosh.url to the address of its listener with /bosh: mod_bosh.",
     ),
     "bosh-not-bosh": Kind(
         "error",
         "the server at {url} is no BOSH connection manager: {fault}",
-        "Set bosh.url to the address of ejabberd's listener with /bosh: mod_bosh.",
     ),
     "bosh-certificate": Kind(
         "error",
         "the certificate of {url} can't be verified: {fault}",
-        "Set bosh.ca_file to the authority's certificate, or bosh.url to a listener on loopback without TLS.",
     ),
     "bosh-elsewhere": Kind(
         "error",
         "{url} leads to another ejabberd: {fault}",
-        "Set bosh.url to a listener of the ejabberd that runs this warmside.",
     ),
     "unknown-host": Kind("error", "ejabberd does not serve the host {host}, {where}"),
     "not-asked": Kind(
         "error",
-        "ejabberd did not ask warmside about a one-time password{fault}",
-        "Check auth_method, auth_use_cache and extauth_program of this host in ejabberd.yml, and restart ejabberd.",
+        "ejabberd rejected a new one-time password and never asked warmside about it: for this host, auth_method must "
+        "contain external, extauth_program must be warmside, and auth_use_cache must be false",
     ),
-    "plain-off": Kind(
-        "error",
-        "ejabberd does not offer the mechanism PLAIN, which a one-time password needs",
-        "Remove PLAIN from disable_sasl_mechanisms, and set auth_method: [external], in ejabberd.yml. " + RESTART,
-    ),
-    "banned": Kind(
-        "error",
-        "ejabberd refuses the address of warmside after too many failed logins (mod_fail2ban)",
-        "Exempt loopback from mod_fail2ban in ejabberd.yml. A restart of ejabberd ends the ban.",
-    ),
+    "plain-off": Kind("error", "ejabberd does not offer the mechanism PLAIN, which a one-time password needs"),
+    "banned": Kind("error", "ejabberd refuses the address of warmside after too many failed logins (mod_fail2ban)"),
     # What lets somebody in.
     "mod-register": Kind(
         "error", "{where}: mod_register is loaded: through a warm session a user can set a password that never expires"
@@ -135,6 +119,27 @@ KINDS: Final[Mapping[str, Kind]] = {
     "shared": Kind("error", "shared.url: {fault}"),
 }
 """All names. A name is stable within a minor version."""
+
+
+OBSERVED: Final[Mapping[str, str]] = {
+    "auth-cache": (
+        "ejabberd accepts a used password again for {host}, because its authentication cache is on: "
+        "set auth_use_cache: false for this host"
+    ),
+    "anonymous": (
+        "ejabberd accepts any password for {host}, because anonymous logins are on: "
+        "remove anonymous from auth_method for this host, or set anonymous_protocol: sasl_anon"
+    ),
+    "not-asked": KINDS["not-asked"].says,
+    "banned": "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback",
+    "unknown-host": "ejabberd does not serve this host, or it has given up BOSH and must be restarted",
+}
+"""Texts about faults that a login shows, by the name of the finding. Replies and the log use them, too."""
+
+
+def observed(name: str, host: str, cure: str) -> Finding:
+    """Return the finding for a fault that a login shows; its text is that of `OBSERVED`."""
+    return Finding(name, KINDS[name].severity, host, OBSERVED[name].format(host=host), cure)
 
 
 def make(name: str, *, host: str | None = None, **fields: object) -> Finding:

@@ -6,7 +6,7 @@ They live in ``etc/`` of the checkout; a wheel has the same files in ``warmside/
 from pathlib import Path
 
 # Relative to etc/. setup.py reads this to put the files into a wheel.
-PATTERNS = ("ejabberd.yml", "warmside.*", "examples/*", "proxies/*")
+PATTERNS = ("alerts.yml", "ejabberd.yml", "relay.pl", "compose.yml", "warmside.*", "examples/*", "proxies/*")
 
 _PACKAGE = Path(__file__).parent
 

@@ -44,7 +44,7 @@ def tls_fault(error: object, url_key: str, ca_key: str) -> str | None:
         return f"the certificate is for another name than the one in {url_key}: use a name that is in the certificate"
     if not isinstance(error, TLSError):
         return None
-    reasons = [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+    reasons = _reasons(error)
     if UNTRUSTED in reasons:
         return (
             "certificate verification failed: it is self-signed, signed by an unknown authority, or expired; "
@@ -53,6 +53,15 @@ def tls_fault(error: object, url_key: str, ca_key: str) -> str | None:
     if any(reason in NO_TLS for reason in reasons):
         return f"the port does not speak TLS: use http: in {url_key}, or the port of a listener with TLS"
     return f"TLS failed: {reasons[0] if reasons else 'the peer ended the handshake'}; check {url_key} and {ca_key}"
+
+
+def is_certificate_fault(error: object) -> bool:
+    """True if a connection failed because the certificate of the peer can't be verified."""
+    return isinstance(error, VerificationError) or (isinstance(error, TLSError) and UNTRUSTED in _reasons(error))
+
+
+def _reasons(error: TLSError) -> list[str]:
+    return [str(entry[-1]) for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
 
 
 def connection_fault(error: object) -> str:

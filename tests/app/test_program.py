@@ -47,7 +47,7 @@ class Service:
     made: "list[Service]" = []
     error: Exception | None = None
 
-    def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
+    def __init__(self, config: Config, reactor: Any, *, shared: bool, record: object = None) -> None:
         self.authority = AuthorityAdapter(Accepting())
         self.calls: list[object] = []
         self.made.append(self)

@@ -52,11 +52,12 @@ class Process:
 class Client(threading.Thread):
     """Send requests until `stop` is called, and count the outcomes."""
 
-    def __init__(self, port: int, *, keep: bool) -> None:
+    def __init__(self, port: int, *, keep: bool, timeout: float = REQUEST_TIMEOUT) -> None:
         super().__init__()
         self.outcomes: Counter[str] = Counter()
         self._port = port
         self._keep = keep
+        self._timeout = timeout
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -69,7 +70,7 @@ class Client(threading.Thread):
         number = 0
         while not self._stopping.is_set():
             if connection is None or connection.sock is None or _closed_by_server(connection.sock):
-                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=REQUEST_TIMEOUT)
+                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout)
             number += 1
             self.outcomes[self._request(connection, number)] += 1
             time.sleep(0.001)

@@ -133,7 +133,7 @@ def test_progress_at_a_terminal(tmp_path: Path) -> None:
 
 def test_a_check_that_hangs_or_fails_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name is in ``unseen``; all end within the limit, and one finding replaces another."""
-    elsewhere = make("bosh-elsewhere", url="u", fault="f")
+    elsewhere = make("bosh-elsewhere", url="u", fault="f", cure="c")
     handler = make("no-handler", where="w", port="p", path="/bosh", url="u", cure="c")
 
     async def hanging(context: Context) -> list[Finding]:

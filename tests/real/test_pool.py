@@ -158,7 +158,7 @@ class Callers:
 
 def processes_that_served(pool: Server) -> int:
     """Return the number of processes that have started to serve since the test began."""
-    return pool.output().count("] warmside.app.service.WarmsideService: HTTP on ")
+    return pool.output().count("; HTTP on ")
 
 
 def replace_one(pool: Server, how: signal.Signals) -> None:

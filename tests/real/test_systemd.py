@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.bench.activation import measure
 from tests.real.parts import PYTHON, ROOT, TWISTD, Site, run, until
 from tests.real.processes import Folder
 
@@ -70,6 +71,12 @@ def test_a_socket_from_systemd_is_served(tmp_path: Path) -> None:
     finally:
         activator.send_signal(signal.SIGTERM)
         activator.wait(20)
+
+
+def test_a_restart_behind_a_socket_from_systemd_loses_no_request(tmp_path: Path) -> None:
+    outcomes = measure(Folder(tmp_path), requests=500, restarts=2, clients=4)
+    assert outcomes.total() >= 500
+    assert set(outcomes) == {"answered"}, outcomes
 
 
 def test_path_and_mode_of_a_socket_from_systemd_are_kept(tmp_path: Path) -> None:

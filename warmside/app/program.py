@@ -19,6 +19,7 @@ from warmside.app.service import StartError, WarmsideService
 from warmside.app.stdio import Streams
 from warmside.app.supervisor import Supervisor
 from warmside.config.loader import ConfigError, load
+from warmside.config.running import ProcessRecord
 from warmside.config.settings import Config, Log
 from warmside.extauth.immediate import ImmediateStandardIO
 from warmside.extauth.protocol import ExtauthProtocol
@@ -78,6 +79,7 @@ class ExtauthProgram:
         self._usage_error = usage_error
         self._opened: WarmsideService | None = None
         """The service that was opened before the reactor ran, until it is served."""
+        self._record = ProcessRecord()
         self._close_timeout = SIGTERM_TIMEOUT
         self._ending = False
         self._supervisor = Supervisor(reactor, self.start)
@@ -154,7 +156,7 @@ class ExtauthProgram:
     def _open(self) -> WarmsideService:
         config = load(self._path)
         self.current_log.use(config)
-        service = WarmsideService(config, self._reactor, shared=True)
+        service = WarmsideService(config, self._reactor, shared=True, record=self._record)
         service.open()
         return service
 

@@ -1,4 +1,4 @@
-"""Open what the configuration names: files, folders, the authority for ordinary passwords.
+"""Open what the configuration names: files, folders, databases.
 
 Each function opens one thing and returns it; `warmside.app.service.WarmsideService` keeps and closes it.
 An error names the configuration file, the key and the value.
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from warmside.app.listening import reason_of
-from warmside.config import endpoints
+from warmside.config import endpoints, running
 from warmside.config.folders import (
     UnsafeFolder,
     private_file,
@@ -26,15 +26,11 @@ from warmside.config.folders import (
 )
 from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
+from warmside.config.running import OtherConfiguration, ProcessRecord
 from warmside.config.settings import Config
 from warmside.config.tables import printable
-from warmside.extauth.authorities import IAuthority
-from warmside.extauth.check import Ask
-from warmside.extauth.handlers import AuthorityAdapter, RequestHandler, UsersAuthority
-from warmside.extauth.isusercache import StaleIsUserCache
-from warmside.extauth.plugins import NoSuchAuthority, find_maker, make_authority
-from warmside.extauth.program import ProgramAuthority
-from warmside.extauth.webapp import WebAppAuthority, read_secret
+from warmside.extauth.plugins import NoSuchAuthority
+from warmside.extauth.webapp import read_secret
 from warmside.store import accepted
 from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import KnownUsers, StoreError
@@ -43,8 +39,6 @@ from warmside.store.users import ConstantUsers
 from warmside.web.admins import read_admins
 
 log = Logger()
-
-AuthorityMaker = Callable[[Any], IAuthority]
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file that is not empty."""
@@ -102,6 +96,19 @@ def find_paths(config: Config) -> Paths:
     return Paths(runtime, metrics, store, users)
 
 
+def claim(config: Config, paths: Paths, record: ProcessRecord) -> None:
+    """Record that this process serves a configuration.
+
+    :raises StartError: another configuration is served on its port or in its runtime folder.
+    """
+    listens = (*config.http.listen, *config.extauth.listen)
+    try:
+        with runtime_folder_errors(config):
+            record.claim(running.describe(config.path, listens, paths.runtime, paths.store, paths.users))
+    except OtherConfiguration as error:
+        raise StartError(printable(f"{config.path}: {error}")) from None
+
+
 def open_accepted(paths: Paths) -> AcceptedPasswords:
     """Open the accepted passwords: on a tmpfs, or else in this process's memory. Nothing is written to a disk.
 
@@ -151,20 +158,6 @@ def secret_file(config: Config) -> "ReloadingFile[str] | None":
     return _reloading("extauth.secret_file", config, config.extauth.secret_file, read_secret)
 
 
-def authority_maker(config: Config) -> AuthorityMaker | None:
-    """Find what makes the authority that ``extauth.authority`` names.
-
-    :raises ConfigError: there is no such plugin or object.
-    """
-    name = config.extauth.authority
-    if name is None:
-        return None
-    try:
-        return find_maker(name)
-    except NoSuchAuthority as error:
-        raise ConfigError(config.path, key="extauth.authority", shown=f'"{name}"', message=str(error)) from None
-
-
 def open_users(config: Config, path: Path | None) -> KnownUsers:
     """Open the users for ``extauth.users``.
 
@@ -176,42 +169,6 @@ def open_users(config: Config, path: Path | None) -> KnownUsers:
         return ConstantUsers(setting == "extauth.users" and config.extauth.users == "any", setting)
     with users_file_errors(config):
         return SQLiteKnownUsers(path)
-
-
-class OpenedAuthority(NamedTuple):
-    """The authority for passwords that are not one-time passwords.
-
-    :ivar ask: sends a request to it, past the cache, for ``/ready``; ``None`` if the known users are the authority.
-    """
-
-    handler: RequestHandler
-    ask: Ask | None
-
-
-def open_authority(
-    config: Config,
-    reactor: Any,
-    *,
-    secret: "ReloadingFile[str] | None",
-    maker: AuthorityMaker | None,
-    users: KnownUsers,
-) -> OpenedAuthority:
-    """Open the authority for passwords that are not one-time passwords.
-
-    :raises StartError: it can't be made.
-    """
-    settings = config.extauth
-    if settings.program is not None:
-        program = ProgramAuthority(reactor, settings.program, settings.program_copies)
-        return OpenedAuthority(StaleIsUserCache(program), program.answer)
-    if settings.url is not None:
-        application = WebAppAuthority(reactor, settings.url, secret, ca_file=settings.ca_file)
-        return OpenedAuthority(StaleIsUserCache(application), application.check)
-    if maker is not None:
-        with config_errors_for(config, "extauth.authority", settings.authority):
-            adapter = AuthorityAdapter(make_authority(maker, reactor))
-        return OpenedAuthority(StaleIsUserCache(adapter), adapter.answer)
-    return OpenedAuthority(UsersAuthority(users), None)
 
 
 def check_shareable(config: Config) -> None:

@@ -15,13 +15,16 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from warmside.app import resources
+from warmside.app.authority import AuthorityMaker, authority_maker, open_authority
 from warmside.app.cleanup import Cleanup
 from warmside.app.drain import finish_requests
 from warmside.app.listening import Listener
 from warmside.app.managers import ConnectionManagers
 from warmside.app.resources import Paths, StartError, config_errors_for
+from warmside.app.startline import start_line
 from warmside.bosh.runner import Runtime
 from warmside.config.reloading import ReloadingFile
+from warmside.config.running import ProcessRecord
 from warmside.config.settings import Config
 from warmside.extauth.check import AuthorityCheck
 from warmside.extauth.handlers import OneTimeAuthority, RequestHandler
@@ -59,6 +62,7 @@ class WarmsideService:
     files. SQLite connections and locks must not cross a fork: `serve` opens databases and metrics.
 
     :param shared: True if other processes serve on the same ports, as processes of ``warmside extauth`` do.
+    :param record: tells other processes which configuration this one serves, also after a failed start.
     """
 
     log = Logger()
@@ -67,7 +71,7 @@ class WarmsideService:
     site: BoundedSite
     _admins: "ReloadingFile[dict[str, bytes]] | None" = None
     _secret: "ReloadingFile[str] | None" = None
-    _maker: resources.AuthorityMaker | None
+    _maker: AuthorityMaker | None
     _plain_store: PasswordStore
     _store: PasswordStore
     _counters: FailureCounters
@@ -80,7 +84,7 @@ class WarmsideService:
     _warmer: Warmer
     _authority_check: AuthorityCheck
 
-    def __init__(self, config: Config, reactor: Any, *, shared: bool) -> None:
+    def __init__(self, config: Config, reactor: Any, *, shared: bool, record: ProcessRecord | None = None) -> None:
         self.config = config
         self.authority: RequestHandler | None = None
         """Answers ejabberd while the service serves, and in `close` as long as a login may need it."""
@@ -88,12 +92,16 @@ class WarmsideService:
         self.extauth = [Listener(reactor, each, shared=shared, private=True) for each in config.extauth.listen]
         self._reactor = reactor
         self._shared = shared
+        self._record = record or ProcessRecord()
         self._serving = False
         self._factories: list[ExtauthFactory] = []
         self._resources = AsyncExitStack()
 
     def open(self) -> None:
-        """Read files, check folders, bind sockets. Nothing is left open after an error.
+        """Read files, check folders, bind sockets. No socket is left open after an error.
+
+        If another configuration is served on the same port or in the same runtime folder, this process stays recorded
+        as rejected.
 
         :raises ConfigError: a file that the configuration names can't be used.
         :raises StartError: a socket or a folder can't be used.
@@ -102,8 +110,9 @@ class WarmsideService:
             resources.check_shareable(self.config)
         self._admins = resources.admins_file(self.config)
         self._secret = resources.secret_file(self.config)
-        self._maker = resources.authority_maker(self.config)
+        self._maker = authority_maker(self.config)
         self.paths = resources.find_paths(self.config)
+        resources.claim(self.config, self.paths, self._record)
         try:
             for key, listeners in (("http.listen", self.http), ("extauth.listen", self.extauth)):
                 for listener in listeners:
@@ -112,6 +121,7 @@ class WarmsideService:
         except BaseException:
             for listener in self.http + self.extauth:
                 listener.release()
+            self._record.withdraw()
             raise
 
     async def serve(self) -> None:
@@ -121,7 +131,6 @@ class WarmsideService:
         """
         try:
             self._open_databases()
-            self.log.info("runtime folder: {path}", path=str(self.paths.runtime))
             throttle = Throttle(self._reactor, self._counters, self._accepted)
             self._managers = ConnectionManagers(self._reactor, self.config, self.metrics.connections)
             self._resources.push_async_callback(self._managers.close)
@@ -138,10 +147,11 @@ class WarmsideService:
             self._serving = True
             for listener in self.http:
                 await self._listen("http.listen", listener, self.site)
-                self.log.info("HTTP on {where}", where=listener.description)
             for listener in self.extauth:
                 await self._listen("extauth.listen", listener, self._extauth_factory(listener, authority))
-                self.log.info("extauth on {where}", where=listener.description)
+            self.log.info(
+                "{line}", line=start_line(self.config, self.paths, self._admins.content if self._admins else ())
+            )
         except BaseException:
             await self.close(0)
             raise
@@ -157,6 +167,7 @@ class WarmsideService:
             if self._serving:
                 self.site.stopping = True
             await DeferredList([Deferred.fromCoroutine(each.close()) for each in self.http + self.extauth])
+            self._record.withdraw()
             if self._serving:
                 await finish_requests(self._reactor, self.site, within / 2)
                 await self._warmer.tasks.close(within / 2)
@@ -182,6 +193,7 @@ class WarmsideService:
 
     def _open_databases(self) -> None:
         with resources.runtime_folder_errors(self.config):
+            self._record.renew()
             self.metrics = open_metrics(self.paths.metrics)
         self._resources.callback(self.metrics.close)
         flushing = LoopingCall(self.metrics.flush)
@@ -207,7 +219,7 @@ class WarmsideService:
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker
-        following, ask = resources.open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
+        following, ask = open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
         self._resources.push_async_callback(resources.awaited, following.close)
         self._authority_check = AuthorityCheck(self._reactor, ask, *sorted(config.policy.hosts)[:1])
         return OneTimeAuthority(self._store, following)

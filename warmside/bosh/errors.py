@@ -29,6 +29,10 @@ class Unreachable(BoshError):
     """The connection manager can't be connected to, or its connections break."""
 
 
+class CertificateRejected(Unreachable):
+    """The certificate of the connection manager can't be verified."""
+
+
 class Busy(BoshError):
     """Too many logins are waiting for a connection."""
 

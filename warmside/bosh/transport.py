@@ -20,7 +20,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
-from warmside.bosh.errors import Busy, InvalidResponse, Unreachable
+from warmside.bosh.errors import Busy, CertificateRejected, InvalidResponse, Unreachable
 from warmside.bosh.pipelining import Pipelining
 from warmside.bosh.session import CONTENT_TYPE
 from warmside.compat.hostnames import PreparedURL
@@ -28,7 +28,7 @@ from warmside.config.urls import UNIX, split_unix
 from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
 from warmside.httpclient.connection import InvalidHTTP
 from warmside.httpclient.response import ResponseTooLong, read_body
-from warmside.tls import connection_fault, first_error, tls_fault
+from warmside.tls import connection_fault, first_error, is_certificate_fault, tls_fault
 
 MAX_WAITING = 256
 """Maximum logins that wait for connections; the next one is rejected."""
@@ -207,7 +207,7 @@ def _explain(failure: Failure, scheme: str) -> Response:
     if failure.check(*LOST):
         fault = tls_fault(error, "bosh.url", "bosh.ca_file")
         if fault is not None:
-            raise Unreachable(fault) from None
+            raise (CertificateRejected if is_certificate_fault(error) else Unreachable)(fault) from None
         hint = f"; {CLOSED_HINTS[scheme]}" if getattr(failure.value, "response", None) is None else ""
         fault = connection_fault(error)
         raise ConnectionBroken(f"the connection to the connection manager was lost: {fault}{hint}") from None

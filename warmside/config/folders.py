@@ -52,9 +52,25 @@ def volatile_folder(environ: Mapping[str, str] = os.environ, mounts: Path = MOUN
     :raises UnsafeFolder: it can't be made, or other users can write to it.
     """
     private = private_folder(environ)
-    if _is_volatile(private, mounts):
-        return private
+    return private if _is_volatile(private, mounts) else shared_folder(mounts)
+
+
+def shared_folder(mounts: Path = MOUNTS) -> Path | None:
+    """Return the folder ``/dev/shm/warmside-UID`` (mode 0700), which all runtime folders of the user share.
+
+    It is ``None`` where ``/dev/shm`` is no tmpfs.
+
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
+    """
     return _made(SHARED_MEMORY / f"warmside-{os.geteuid()}", 0o700) if _is_volatile(SHARED_MEMORY, mounts) else None
+
+
+def subfolder(parent: Path, name: str) -> Path:
+    """Return a folder (mode 0700) in another one; make it if it is missing.
+
+    :raises UnsafeFolder: it can't be made, or other users can write to it.
+    """
+    return _made(parent / name, 0o700)
 
 
 def state_folder(environ: Mapping[str, str] = os.environ) -> Path:

@@ -52,7 +52,9 @@ def _examined(context: Context) -> Report:
     if context.options.offline:
         return _result(Deferred.fromCoroutine(examine(context)))
     from twisted.internet import reactor
+    from twisted.logger import globalLogBeginner
 
+    globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     results: list[Report] = []
 
     def start() -> None:
@@ -101,6 +103,8 @@ def as_text(report: Report) -> str:
     lines += [f"not examined: {what}" for what in report.unseen]
     if report.unseen:
         lines.append("")
+    if report.notes:
+        lines += [*report.notes, ""]
     errors = sum(finding.severity == "error" for finding in report.findings)
     lines.append(f"errors: {errors}, warnings: {len(report.findings) - errors}")
     return "\n".join(lines)

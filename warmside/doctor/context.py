@@ -27,7 +27,7 @@ class Context:
 
     ``ejabberd_process`` runs with the ``ejabberd.yml`` given; ``warmsides`` serve with the configuration given.
     ``user`` is ejabberd's, and ``service_user`` runs warmside: the same, unless ejabberd runs a relay.
-    ``unseen`` collects what could not be examined.
+    ``unseen`` collects what could not be examined, and ``notes`` the lines about a session that was warmed.
     """
 
     options: Options
@@ -38,6 +38,7 @@ class Context:
     user: Account | None = None
     service_user: Account | None = None
     unseen: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     progress: Callable[[str], None] = field(default=lambda _: None)
 
     @property

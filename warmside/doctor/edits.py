@@ -119,6 +119,12 @@ def _end_of_value(lines: list[str], start: int, end: int) -> int:
     return start + 1
 
 
+def unset_toml(file: Path, table: str, key: str) -> str | None:
+    """Return a command that turns a key of a table in a TOML file into a comment; ``None`` if it is not found."""
+    found = key_lines(file, table, key)
+    return comment_out_toml(file, *found) if found is not None else None
+
+
 def comment_out_toml(file: Path, first: int, last: int) -> str:
     """Return a command that turns lines (numbers from 1) of a file of warmside into comments. It hides them."""
     return _sed(Place(file, first, last, 0, True), "s/^/#/", True)

@@ -14,7 +14,7 @@ from twisted.internet.error import TimeoutError as Late
 from twisted.python.failure import Failure
 
 from warmside.config.loader import ConfigError, load
-from warmside.doctor import files, hosts, listeners, processes
+from warmside.doctor import authority, files, hosts, listeners, logins, processes, serving
 from warmside.doctor.configuration import configuration
 from warmside.doctor.context import Context, Options
 from warmside.doctor.ejabberd import PLACES, YamlError, find
@@ -29,6 +29,7 @@ OnlineCheck = Callable[[Context], Awaitable[Iterable[Finding]]]
 
 FILE_CHECKS: tuple[FileCheck, ...] = (
     configuration,
+    serving.mixed_configurations,
     files.extauth_program,
     files.permissions,
     files.writable_files,
@@ -49,7 +50,12 @@ FILE_CHECKS: tuple[FileCheck, ...] = (
     hosts.ping_kills,
 )
 """Checks that read files and ``/proc`` alone. They run first, in this order."""
-ONLINE_CHECKS: tuple[OnlineCheck, ...] = ()
+ONLINE_CHECKS: tuple[OnlineCheck, ...] = (
+    serving.http_listeners,
+    logins.logins,
+    authority.authority,
+    authority.tcp_relay,
+)
 """Checks that open connections. They run at once, and not with ``--offline``."""
 SUPERSEDED = {"bosh-elsewhere": "no-handler"}
 """A finding of the first name replaces those of the second."""
@@ -61,6 +67,7 @@ class Report:
 
     findings: tuple[Finding, ...]
     unseen: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -84,13 +91,14 @@ async def examine(context: Context, reactor: Any = None) -> Report:
     if not context.options.offline and ONLINE_CHECKS:
         context.progress("connections")
         results = DeferredList([_limited(check, context, reactor) for check in ONLINE_CHECKS])
+        by_files = {(finding.name, finding.host) for finding in found if finding.host is not None}
         for _, result in await results:
-            found += result
+            found += [finding for finding in result if (finding.name, finding.host) not in by_files]
     replaced = {SUPERSEDED[finding.name] for finding in found if finding.name in SUPERSEDED}
     order = list(KINDS)
     kept = {finding: None for finding in found if finding.name not in replaced}
     kept_sorted = sorted(kept, key=lambda each: (each.severity != "error", order.index(each.name), each.host or ""))
-    return Report(tuple(kept_sorted), tuple(context.unseen))
+    return Report(tuple(kept_sorted), tuple(context.unseen), tuple(context.notes))
 
 
 def _limited(check: OnlineCheck, context: Context, reactor: Any) -> "Deferred[list[Finding]]":

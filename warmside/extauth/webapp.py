@@ -112,6 +112,18 @@ class WebAppAuthority:
         result.addTimeout(RESPONSE_TIMEOUT, self._reactor, lambda *_: self._time_out())
         return result.addCallbacks(self._succeeded, failed)
 
+    async def fault(self, request: ExtauthRequest) -> str | None:
+        """Return the reason for which the application does not answer a request; ``None`` if it answers."""
+        fields = {"operation": request.operation, "user": request.user, "host": request.host, "password": ""}
+        try:
+            await Deferred.fromCoroutine(self._post(fields)).addTimeout(
+                RESPONSE_TIMEOUT, self._reactor, lambda *_: self._time_out()
+            )
+        except Exception as error:  # the HTTP client raises many types
+            failed = first_error(Failure(error))
+            return str(failed) if isinstance(failed, _InvalidResponse) else _fault(failed)
+        return None
+
     def close(self) -> "Deferred[None]":
         """Close the persistent connections."""
         return self._agent.close() if isinstance(self._agent, PreparedAgent) else succeed(None)

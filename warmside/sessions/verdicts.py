@@ -3,19 +3,11 @@
 import json
 
 from warmside.bosh.errors import BoshError, NotAuthenticated, Refused
+from warmside.findings import OBSERVED
 from warmside.store.interface import HostState, HostVerdict, RevocationStatus
 
-CAUSES = {
-    HostState.CACHING: (
-        "ejabberd accepts a used password again for {host}, because its authentication cache is on: "
-        "set auth_use_cache: false for this host"
-    ),
-    HostState.ANONYMOUS: (
-        "ejabberd accepts any password for {host}, because anonymous logins are on: "
-        "remove anonymous from auth_method for this host, or set anonymous_protocol: sasl_anon"
-    ),
-}
-"""What ejabberd does, and how to fix it, for each unsafe state."""
+FINDINGS = {HostState.CACHING: "auth-cache", HostState.ANONYMOUS: "anonymous"}
+"""Name of the finding for each unsafe state; `warmside.findings` has its text."""
 
 
 class UnsafeHost(Exception):
@@ -24,7 +16,7 @@ class UnsafeHost(Exception):
     def __init__(self, host: str, state: HostState) -> None:
         self.host = host
         self.state = state
-        super().__init__(CAUSES[state].format(host=host))
+        super().__init__(OBSERVED[FINDINGS[state]].format(host=host))
 
 
 class OneTimeRefused(Refused):

@@ -5,6 +5,7 @@ To add a problem: an entry in `PROBLEMS`, and `Problem` raised with its name.
 
 from http import HTTPStatus
 
+from warmside.findings import OBSERVED
 from warmside.sessions.errors import (
     Banned,
     BoshError,
@@ -108,10 +109,6 @@ def phrase(status: int) -> str:
     return PHRASES.get(status) or HTTPStatus(status).phrase
 
 
-NOT_ASKED = (
-    "ejabberd rejected a new one-time password and never asked warmside about it: for this host, auth_method must "
-    "contain external, extauth_program must be warmside, and auth_use_cache must be false"
-)
 REJECTED = (
     "ejabberd rejected a new one-time password: it asked warmside, but too late or for another JID than the one "
     "that the password was issued for"
@@ -121,7 +118,7 @@ ACCEPTED = (
     "this user, or warmside's response was lost twice"
 )
 ONE_TIME_PROBLEMS = {
-    RevocationStatus.UNASKED: ("otp-not-asked", NOT_ASKED),
+    RevocationStatus.UNASKED: ("otp-not-asked", OBSERVED["not-asked"]),
     RevocationStatus.ASKED: ("otp-refused", REJECTED),
     RevocationStatus.GONE: ("otp-refused", ACCEPTED),
 }
@@ -143,7 +140,7 @@ SASL_PROBLEMS = {
 }
 """SASL conditions that say more than ``not-authorized`` (RFC 6120, 6.5). Each is a problem of the same name."""
 BANNED_ADDRESS = {
-    "warmside": "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback",
+    "warmside": OBSERVED["banned"],
     "browser": (
         "ejabberd bans the browser's address, which the field address names, and not warmside's: "
         "the usual cause is mod_fail2ban, after failed logins from there"
@@ -227,8 +224,9 @@ def _bosh_problem(error: BoshError) -> Problem:
             cause = "ejabberd is stopping, restarting or overloaded: retry later"
             return Problem("unreachable", f"{detail}; {cause}", step=step, condition=error.condition)
         case Terminated() if error.condition == INTERNAL_ERROR:
-            cause = "ejabberd does not serve this host, or it has given up BOSH and must be restarted"
-            return Problem("login-failed", f"{detail}; {cause}", step=step, condition=error.condition)
+            return Problem(
+                "login-failed", f"{detail}; {OBSERVED['unknown-host']}", step=step, condition=error.condition
+            )
         case StreamFailed() if error.condition == "invalid-xml":
             cause = "the usual cause is prebind: true at mod_bosh, which allows anonymous logins only: remove it"
             return Problem("login-failed", f"{detail}; {cause}", step=step, condition=error.condition)
