@@ -59,7 +59,7 @@ def test_every_member_of_a_warm_session_is_described() -> None:
 
 
 def test_every_error_is_described_with_its_status() -> None:
-    described = {}
+    described: dict[str, HTTPStatus] = {}
     for row in rows("HTTP.md", "| NAME | status | meaning |"):
         statuses = [HTTPStatus(int(each)) for each in row[1].split(", ")]
         errors = names(row[0])
