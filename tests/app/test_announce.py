@@ -39,7 +39,14 @@ class Place:
         self.toml.write_text(f'[admins]\nfile = "{self.path}/admins"\n{more}')
 
     def start(self, *arguments: str, stdin: "IO[bytes] | int | None" = subprocess.PIPE, **options: Any) -> Any:
-        """Start the command."""
+        """Start the command. A job in the background of a shell ignores SIGINT; this command does not."""
+        interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return self._start(arguments, stdin, options)
+        finally:
+            signal.signal(signal.SIGINT, interrupts)
+
+    def _start(self, arguments: Sequence[str], stdin: "IO[bytes] | int | None", options: dict[str, Any]) -> Any:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         environ = dict(os.environ) | {"STATE_DIRECTORY": str(self.state)}
         command = [sys.executable, "-m", "warmside", "announce", "--config", str(self.toml), *arguments]

@@ -1,7 +1,6 @@
 """The HTTP client's agent: kept connections, their maximum and their end."""
 
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.http_headers import Headers
 
+from tests.extauth.support import temporary_folder
 from tests.support import now
 from warmside.compat.hostnames import PreparedURL
 from warmside.httpclient.agent import IDLE_TIMEOUT, RETRY_INTERVAL, Address, PreparedAgent, UnixEndpoint, WholeBody
@@ -125,10 +125,9 @@ class UnixEndpointTest(TestCase):
     timeout = 30
 
     def setUp(self) -> None:
-        self.path = str(Path(self.mktemp()).resolve())  # type: ignore[no-untyped-call]
+        self.path = str(temporary_folder(self) / "bosh.sock")
         self.listening = socket.socket(socket.AF_UNIX)
         self.addCleanup(self.listening.close)
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         self.endpoint = UnixEndpoint(reactor, self.path)
 
     async def test_a_full_backlog_is_waited_for(self) -> None:

@@ -28,9 +28,9 @@ HASH = "$2b$04$kyJsznY2X3rSJNsUrhJ7hO0rMy82dkH52dfbwD.zBH6cFziE94EKG"
 
 
 INTERNAL = ("auth_method: [external]", "auth_method: [internal, external]")
-LARGE_STANZAS = ("    max_stanza_size: 65000\n", "")
-"""ejabberd applies the limit of its c2s listener to BOSH, too."""
 """Replacement in ``etc/ejabberd.yml``: users may have passwords in ejabberd, too."""
+LARGE_STANZAS = ("    max_stanza_size: 65000\n", "")
+"""Replacement in ``etc/ejabberd.yml``. ejabberd applies the limit of its c2s listener to BOSH, too."""
 
 
 class Reply(NamedTuple):
@@ -107,6 +107,10 @@ class Site:
             return self.request("GET", "/health").status == 200
         except OSError:
             return False
+
+    def metrics(self) -> str:
+        """Return the metrics once every process has written its counts: a scrape writes those of its process."""
+        return [self.request("GET", "/metrics").body.decode() for _ in range(24)][-1]
 
 
 class Server(Site):

@@ -155,7 +155,7 @@ def test_ending_makes_nobody_known_and_needs_no_known_user(ports: Ports) -> None
 
 def test_the_policy_applies_and_each_call_is_audited_and_counted(ports: Ports) -> None:
     def counted(outcome: str) -> float:
-        lines = ports.server.request("GET", "/metrics").body.decode().splitlines()
+        lines = ports.server.metrics().splitlines()
         name = f'warmside_end_total{{outcome="{outcome}"}} '
         return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 

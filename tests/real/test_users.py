@@ -105,7 +105,7 @@ def test_a_removed_user_is_gone(server: Server, abram: BoshClient) -> None:
     assert remove(server, f"tybalt@{HOST}").status == 204
     assert not exists(abram, "tybalt"), "ending sessions makes nobody known"
     assert f'request="DELETE /users/Tybalt%40{HOST}" outcome="success" status=204' in server.output()
-    metrics = server.request("GET", "/metrics").body.decode()
+    metrics = server.metrics()
     assert 'warmside_remove_total{outcome="success"} 2.0' in metrics
     assert 'warmside_announce_total{outcome="success"}' in metrics
 

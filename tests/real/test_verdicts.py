@@ -162,7 +162,7 @@ def test_no_login_waits_for_the_renewal_of_the_verdict(tmp_path: Path) -> None:
 
 def probe_waits(server: Server) -> int:
     """Return how many logins have waited for as long as a probe takes."""
-    metrics = server.request("GET", "/metrics").body.decode()
+    metrics = server.metrics()
     short, every = (
         float(re.findall(rf'warmside_step_seconds_bucket{{le="{limit}",step="replay probe"}} (\S+)', metrics)[0])
         for limit in ("0.01", r"\+Inf")
