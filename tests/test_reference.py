@@ -9,6 +9,7 @@ import pytest
 
 from tests.test_cli import COMMANDS
 from warmside.config.settings import Admins, Bosh, Extauth, Http, Log, Passwords, Policy
+from warmside.findings import KINDS
 from warmside.sessions.model import WarmSession
 from warmside.web.fields import WARM_FIELDS
 from warmside.web.problems import PROBLEMS
@@ -65,6 +66,11 @@ def test_every_error_is_described_with_its_status() -> None:
         errors = names(row[0])
         described |= dict(zip(errors, statuses * (len(errors) if len(statuses) == 1 else 1), strict=True))
     assert described == PROBLEMS
+
+
+def test_every_finding_is_described_with_its_severity() -> None:
+    described = {name: row[1] for row in rows("CHECK.md", "| name | severity | when |") for name in names(row[0])}
+    assert described == {name: kind.severity for name, kind in KINDS.items()}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
