@@ -46,6 +46,7 @@ def test_a_jid_is_prepared(text: str, full: str) -> None:
         "juliet@example.org/",
         "juliet@example.org/\x07",
         "a" * 1024 + "@example.org",
+        "a@" + "\u00ad" * 1023 + "a",
         "juliet@" + "a." * 600 + "org",
         "juliet@example.org/" + "ü" * 512,
         "\u00ad@example.org",

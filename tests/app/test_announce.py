@@ -154,6 +154,22 @@ def test_an_interrupt_ends_the_command_and_says_what_was_done(place: Place) -> N
     assert place.known(["user999@example.org", "user1000@example.org"]) == [True, False]
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["broken pipe", "/dev/full"])
+def test_a_result_that_cannot_be_written_is_an_error_and_all_users_are_announced(place: Place, full: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    if full:
+        os.close(writer)
+        writer = os.open("/dev/full", os.O_WRONLY)
+    process = place.start(stdout=writer)
+    os.close(writer)
+    _, errors = process.communicate(f"{JULIET}\nromeo@example.org\n".encode(), timeout=60)
+    assert process.returncode == 1
+    shown = errors.decode().splitlines()
+    assert len(shown) == 1 and shown[0].startswith("warmside: 2 users announced, 2 of them new"), errors
+    assert place.known([JULIET, "romeo@example.org"]) == [True, True]
+
+
 @pytest.mark.parametrize("configured", [False, True], ids=["state folder", "users_file"])
 def test_all_files_belong_to_the_owner_of_the_folder(configured: bool) -> None:
     """As root, the folder belongs to another user, who could not write to root's files."""

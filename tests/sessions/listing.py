@@ -77,7 +77,8 @@ class ListingManager(FakeManager):
         self.before_look(self.looks)
         if not self.lists:
             return body(f"<iq xmlns='jabber:client' type='error' id='{iq['id']}'>{UNAVAILABLE}</iq>")
-        resources = [*self.clients, *self.own.values()]
+        own = [resource for other, resource in self.own.items() if self.alive.get(other) == bare]
+        resources = [*self.clients, *own]
         items = "".join(f"<item jid='{bare}/{each}'/>" for each in resources) + self.extra
         query = f"<query xmlns='{ITEMS}'>{items}</query>"
         return body(f"<iq xmlns='jabber:client' type='result' from='{bare}' id='{iq['id']}'>{query}</iq>")
@@ -95,9 +96,14 @@ class Ending(Warming):
         self.port.factory.resource = self.listing
         self.port.factory.manager = self.listing
 
+    def make(self, *args: Any, **options: Any) -> None:
+        """Make a warmer, see `Warming.make`, and what ends sessions."""
+        super().make(*args, **options)
+        self.ender = SessionEnder(self.warmer, self.stores)
+
     def end(self, jid: str = "juliet@example.org") -> "Deferred[list[str]]":
         """End sessions."""
-        return Deferred.fromCoroutine(SessionEnder(self.warmer, self.stores).end(prepare(jid)))
+        return Deferred.fromCoroutine(self.ender.end(prepare(jid)))
 
     def nothing_left(self) -> None:
         """Expect no session of warmside's own, too."""

@@ -1,6 +1,6 @@
 """End sessions at a fake connection manager that lists them."""
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from tests.sessions.fakemanager import first, run
 from tests.sessions.listing import Ending
@@ -187,14 +187,54 @@ class TestEnding(Ending):
 
     @run
     async def test_cancelled_call_leaves_nothing_of_its_own_at_any_time(self) -> None:
-        requests = 0
-        while await self.cancelled_after(requests):
-            requests += 1
-            await self.warmer.tasks.finish(10)
-            self.nothing_left()
-            self.assertTrue(await self.ends.begin("juliet@example.org", "next", 60))
-            await self.ends.release("juliet@example.org", "next")
-        self.assertGreater(requests, 10)
+        for connections in (8, 2):  # with 2, logins wait for a connection
+            self.make(connections=connections)
+            requests = 0
+            while await self.cancelled_after(requests):
+                requests += 1
+                await self.warmer.tasks.finish(10)
+                self.nothing_left()
+                self.assertTrue(await self.ends.begin("juliet@example.org", "next", 60))
+                await self.ends.release("juliet@example.org", "next")
+            self.assertGreater(requests, 10)
+
+    @run
+    async def test_call_that_is_cancelled_while_it_cleans_up_lets_the_next_one_begin(self) -> None:
+        self.make(connections=1)
+        await self.probed()
+        self.listing.clients, self.listing.conflict = {"a": 0}, "closenew"
+        held: Deferred[None] = Deferred()
+        holding: list[bool] = []
+
+        async def hold() -> None:
+            async with self.manager.reserve(1):
+                holding.append(True)
+                await held
+
+        def fault(kind: str, count: int) -> None:
+            if (kind, count) == ("terminate", 1):  # the login that could not bind; then the one that looks ends
+                Deferred.fromCoroutine(hold())
+
+        self.listing.fault = fault
+        running = self.end()
+        await self.until(lambda: holding and self.manager.waiting)
+        running.cancel()
+        with self.assertRaises(CancelledError):
+            await running
+        held.callback(None)
+        await self.warmer.tasks.finish(10)
+        self.nothing_left()
+        self.assertTrue(await self.ends.begin("juliet@example.org", "next", 60))
+
+    @run
+    async def test_calls_for_several_users_share_8_logins_and_leave_connections_to_others(self) -> None:
+        self.make(connections=60)
+        self.listing.clients, self.listing.delay = {f"r{number}": 0 for number in range(20)}, 0.003
+        for call in [self.end(f"{user}@example.org") for user in ("juliet", "romeo", "benvolio")]:
+            await call
+        self.assertEqual(self.listing.clients, {})
+        self.assertLessEqual(self.listing.most, 8)
+        self.nothing_left()
 
     async def cancelled_after(self, requests: int) -> bool:
         """End sessions, and cancel that after some requests; return False if the call was complete before."""

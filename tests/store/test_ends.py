@@ -55,6 +55,17 @@ def test_every_process_sees_a_mark_in_calls_that_began_before(pair: Any, time: T
     assert done(one.ended_since(1004.0, JULIET))
 
 
+def test_a_mark_that_waited_for_another_process_does_not_replace_a_later_one(pair: Any, time: Time) -> None:
+    one, other = pair
+    time.now = 1000.3
+    done(other.mark(JULIET))
+    time.now = 1000.0  # read before the file was locked by the other process
+    done(one.mark(JULIET))
+    time.now = 1000.5
+    assert done(one.ended_since(1000.2, JULIET))
+    assert not done(one.ended_since(1000.4, JULIET))
+
+
 def test_only_one_call_holds_the_lease_of_a_user_until_it_expires(pair: Any, time: Time) -> None:
     one, other = pair
     assert done(one.begin(JULIET, "x", 10))
@@ -87,5 +98,9 @@ def test_marks_and_leases_of_an_earlier_boot_count_for_nothing(pair: Any, time: 
     time.now = 50.0
     assert not done(other.ended_since(49.0, JULIET))
     assert done(other.begin(JULIET, "y", 10))
+    done(other.mark(JULIET))
+    assert done(other.ended_since(49.0, JULIET))
+    done(one.mark(ROMEO))
+    time.now = 40.0
     done(other.sweep())
     assert other._run("SELECT * FROM ends") == []

@@ -89,7 +89,11 @@ class _Announcement:
             self._end_progress()
             return _fail(f"{error}. {self._summary()}; run the command again once this is fixed")
         self._end_progress()
-        print(f"{self._summary()}, in {path}")
+        try:
+            print(f"{self._summary()}, in {path}", flush=True)
+        except OSError as error:
+            sys.stdout = None  # nothing is left to be written at exit
+            return _fail(f"{self._summary()}, in {path}. This can't be written to stdout: {error.strerror}")
         return 0
 
     def _calls(self, lines: BinaryIO) -> Iterator[list[str]]:

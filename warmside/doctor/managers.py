@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as Late
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import deferToThread
 
 from warmside.bosh.errors import BoshError, CertificateRejected, InvalidResponse
@@ -40,14 +39,14 @@ async def manager_finding(context: Context, settings: Bosh, manager: ConnectionM
 
     :param settings: those of the manager.
     """
-    url, since = settings.url, reactor.seconds()
+    url = settings.url
     try:
         await Deferred.fromCoroutine(manager.check()).addTimeout(TIMEOUT, reactor)
     except CertificateRejected as error:
         return make("bosh-certificate", url=url, fault=error, cure=_set_url(context, settings, "certificate"))
-    except (BoshError, Late) as error:
-        if reactor.seconds() - since >= TIMEOUT:  # a cancelled request fails as a lost connection
-            return _unreachable(context, settings, f"no response within {TIMEOUT:g} s")
+    except TimeoutError:
+        return _unreachable(context, settings, f"no response within {TIMEOUT:g} s")
+    except BoshError as error:
         kind = await deferToThread(peer_kind, url)
         fault = {
             "tls": "the port speaks TLS, and bosh.url is http:",

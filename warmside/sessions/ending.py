@@ -7,6 +7,7 @@ may live on. Only a second look that finds none of the sessions is a success.
 
 import secrets
 from typing import Any
+from weakref import WeakValueDictionary
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -31,7 +32,7 @@ from warmside.throttle.limits import Kind
 MAX_ENDED = 100
 """Maximum sessions that one call ends."""
 MAX_AT_ONCE = 8
-"""Maximum sessions of one call that are taken over at once."""
+"""Maximum sessions of a host that are taken over at once, for all calls: other logins need connections, too."""
 RETRY_INTERVAL = 1.0
 """Seconds before a session that is still listed is taken over again: in a cluster an earlier attempt may fail."""
 SETTLE_INTERVALS = (0.01, 0.05, 0.2)
@@ -52,6 +53,11 @@ class SessionEnder:
     def __init__(self, warmer: Warmer, stores: Stores) -> None:
         self.warmer = warmer
         self.stores = stores
+        self._slots: WeakValueDictionary[str, DeferredSemaphore] = WeakValueDictionary()
+
+    def slots(self, host: str) -> DeferredSemaphore:
+        """Return the semaphore of the logins that take over sessions of a host."""
+        return self._slots.setdefault(host, DeferredSemaphore(MAX_AT_ONCE))
 
     async def end(self, jid: JID) -> list[str]:
         """End the session with a full JID, or all sessions of a bare JID.
@@ -98,6 +104,7 @@ class _Call:
         self._reactor = ender.warmer.reactor
         self._passwords = ender.stores.passwords
         self._ends = ender.stores.ends
+        self._slots = ender.slots(jid.host)
         self._looking: Login | None = None
 
     @property
@@ -119,8 +126,13 @@ class _Call:
             await self._warmer.ensure_safe(self._bare, task)
             await self._end_all(task)
         finally:
-            await self._stop_looking(task)
-            await self._ends.release(bare, lease)
+            try:
+                await self._stop_looking(task)
+            except CancelledError:  # a task is cancelled once
+                await self._stop_looking(task)
+                raise
+            finally:
+                await self._ends.release(bare, lease)
         served: str = self._warmer.served(self._bare).full()
         return [f"{served}/{resource}" for resource in self.taken]
 
@@ -136,7 +148,7 @@ class _Call:
             # The logins of all listed sessions have begun by now. One that is not handed out yet fails as ended.
             await self._ends.mark(self._jid.full())
             self.taken.update(dict.fromkeys(new))
-            await self._take_over_all(again + new, task)
+            await self._take_over_all(again + new)
             listed = await self._look(task)
             for interval in SETTLE_INTERVALS:
                 if not any(resource in self.taken for resource in listed):
@@ -198,13 +210,10 @@ class _Call:
             await runner.close()
         return listed
 
-    async def _take_over_all(self, resources: list[str], task: LoginTask) -> None:
+    async def _take_over_all(self, resources: list[str]) -> None:
         """Take resources over. Errors that a further attempt may cure are not raised: the next look shows the rest."""
-        slots = DeferredSemaphore(MAX_AT_ONCE)
-        running = [slots.run(self._start_to_take_over, resource) for resource in resources]
+        running = [self._slots.run(self._start_to_take_over, resource) for resource in resources]
         results: list[tuple[bool, Any]] = await DeferredList(running, consumeErrors=True)
-        if task.cancelled:
-            raise CancelledError
         for succeeded, result in results:
             if not succeeded and (not result.check(BoshError) or result.check(ResourceConflict)):
                 result.raiseException()
@@ -229,7 +238,7 @@ class _Call:
 
     async def _stop_looking(self, task: LoginTask) -> None:
         """Terminate the session that looks, if it is left."""
-        login, self._looking = self._looking, None
+        login = self._looking
         if login is None:
             return
         ending = Deferred.fromCoroutine(self._warmer.logins.terminate(self._bare.host, login.session, task))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from warmside.store.database import Schema, SQLiteTables
+from warmside.store.database import BUSY_TIMEOUT, Schema, SQLiteTables
 from warmside.store.sqlite import PASSWORDS, STORE
 
 MARK_LIFETIME = 600.0
@@ -26,7 +26,12 @@ CREATE TABLE IF NOT EXISTS ending (
 )
 # The time starts at 0 with each boot. In a file that survives a boot, a time in the future is of an earlier one.
 ENDED = "SELECT 1 FROM ends WHERE jid IN ({marks}) AND ended BETWEEN ? AND ?"
-MARK = "INSERT INTO ends (jid, ended) VALUES (?, ?) ON CONFLICT (jid) DO UPDATE SET ended = excluded.ended"
+# A process that has waited for the file's lock has an earlier time than the one that held it.
+MARK = """
+INSERT INTO ends (jid, ended) VALUES (:jid, :now)
+ON CONFLICT (jid) DO UPDATE SET ended = excluded.ended
+WHERE ended NOT BETWEEN :now AND :now + :waited
+"""
 BEGIN = """
 INSERT INTO ending (jid, lease, until) VALUES (:jid, :lease, :now + :seconds)
 ON CONFLICT (jid) DO UPDATE SET lease = excluded.lease, until = excluded.until
@@ -58,7 +63,7 @@ class SQLiteEnds(SQLiteTables):
 
     async def mark(self, jid: str) -> None:
         """See `SessionEnds.mark`."""
-        self._change(MARK, (jid, self.now()))
+        self._change(MARK, {"jid": jid, "now": self.now(), "waited": 2 * BUSY_TIMEOUT})
 
     async def ended_since(self, began: float, *jids: str) -> bool:
         """See `SessionEnds.ended_since`."""
