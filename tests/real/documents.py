@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from tests.real.parts import ADMIN, PASSWORD, PYTHON, ROOT, Server, Site, until
 from warmside.config import loader
 
 EXAMPLES = ROOT / "etc/examples"
+SUFFIXES = (".html", ".js", ".mjs", ".php", ".py")
+"""Files of etc/examples that documents show lines of."""
 MARK = re.compile(r"<!-- not run here: (\S.*\S) -->")
 """Comment before a block that is not run. Files of the repository that it names must exist."""
 FILES = re.compile(r"\b(?:tests|etc|docs)/[\w./-]*\w")
@@ -255,23 +258,35 @@ def compare(shown: Any, real: Any, place: str) -> None:
 def find_excerpt(block: Block) -> None:
     """Find the whole lines of a block in a file of etc/examples that a test runs, itself or in a page or a program.
 
+    The block may be indented less.
+
     :raises AssertionError: there is none.
     """
-    lines = "\n" + block.text.rstrip("\n") + "\n"
-    holders = [path for path in EXAMPLES.iterdir() if lines in "\n" + path.read_text()]
+    holders = {name for name, text in examples().items() if has_lines(text, block.text)}
     assert holders, f"{block.name}: no file of etc/examples has these lines"
-    assert {path.name for path in holders} & tested_examples(), f"{block.name}: no test runs {holders[0].name}"
+    assert holders & tested_examples(), f"{block.name}: no test runs {holders}"
+
+
+def has_lines(text: str, excerpt: str) -> bool:
+    """Return True if a text has the lines of an excerpt, whatever their common indentation."""
+    lines, wanted = text.splitlines(), textwrap.dedent(excerpt).rstrip("\n")
+    count = len(wanted.splitlines())
+    return any(textwrap.dedent("\n".join(lines[at : at + count])) == wanted for at in range(len(lines)))
+
+
+def examples() -> dict[str, str]:
+    """Return the contents of the files of etc/examples, by the file's name."""
+    return {path.name: path.read_text() for path in EXAMPLES.rglob("*.*") if path.suffix in SUFFIXES}
 
 
 def tested_examples() -> set[str]:
     """Return the names of the files of etc/examples that tests name, and of those that these files name."""
-    paths = [path for path in (ROOT / "tests").rglob("*.py") if "document" not in path.name]
-    texts = [path.read_text() for path in paths]
-    names = {path.name for path in EXAMPLES.iterdir()}
+    contents = examples()
+    texts = [path.read_text() for path in (ROOT / "tests").rglob("*.py") if "document" not in path.name]
     found: set[str] = set()
     while texts:
         text = texts.pop()
-        for name in {each for each in names - found if each in text}:
-            found.add(name)
-            texts.append((EXAMPLES / name).read_text())
+        named = {name for name in contents.keys() - found if name in text}
+        found |= named
+        texts += [contents[name] for name in named]
     return found
