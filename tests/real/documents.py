@@ -146,7 +146,7 @@ class Runner:
         text = text.replace("127.0.0.1:5281", f"127.0.0.1:{self.server.port}")
         text = text.replace(".venv/bin/python", str(PYTHON))
         if os.geteuid() != 0:  # only root may give files away
-            text = text.replace("-o root -g ejabberd ", "").replace("root:ejabberd", str(os.getegid()))
+            text = text.replace("-o root -g ejabberd ", "").replace("root:ejabberd", f":{os.getegid()}")
         return text.replace(f"{ADMIN}:PASSWORD", f"'{ADMIN}:{PASSWORD}'")
 
     def run_sh(self, block: Block) -> None:
