@@ -85,6 +85,7 @@ setup(
             "flask>=3.0",
             "hypothesis>=6.100",
             "httpx>=0.27",
+            "markdown-it-py>=3.0",
             "mypy>=1.11",
             "mypy-zope>=1.0.7",
             "openapi-generator-cli>=7.10",
