@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from private_ejabberd import free_port
 
 from tests.doctor import cures
 from tests.real.checked import CheckedSite
-from tests.real.parts import PASSWORD, WARMSIDE, run
+from tests.real.parts import PASSWORD, WARMSIDE, exchanged, run
 from warmside.doctor import examine
 from warmside.doctor.context import Options
 from warmside.doctor.files import permissions
@@ -145,7 +146,8 @@ class OtherUser:
         self.config.parent.mkdir(mode=0o755)
         self.admins = self.config.with_name("admins")
         self.admins.write_text(site.server.admins.read_text())
-        self.config.write_text(site.toml.read_text().replace(str(site.server.admins), str(self.admins)))
+        paths = (str(site.server.admins), str(self.admins)), (f"tcp:{site.server.port}:", f"tcp:{free_port()}:")
+        self.config.write_text(exchanged(site.toml.read_text(), *paths))
         self.admins.chmod(0o644)
         self.yml = folder / "ejabberd.yml"
         program = f"/usr/bin/python3 -I -m warmside extauth --config {self.config}"
