@@ -6,6 +6,7 @@ import {LoggedOut, bare, become, fetchForUser, logOut, nextLogin, onLogOut} from
 const BODY = "http://jabber.org/protocol/httpbind";
 const SERVER_ERRORS = [0, 500, 502, 503, 504]; // 0: the network; Strophe repeats these requests
 const END_TIMEOUT = 5000; // milliseconds for a request that ends a session
+const PROBE_DELAY = 1000; // milliseconds after a request was repeated
 const QUICK_END = 5000; // milliseconds; after a session that ended earlier, wait up to this time
 
 // Pass the stanzas of a reply of /warm to the handlers of the connection, in order. They came before the page attached.
@@ -26,6 +27,17 @@ function takeInline() {
 // Return a stanza of Strophe whose namespace is more than an attribute. Otherwise a serializer writes xmlns twice.
 function withNamespace(stanza) {
   return new DOMParser().parseFromString(new XMLSerializer().serializeToString(stanza), "text/xml").documentElement;
+}
+
+// Return the milliseconds after which Strophe repeats the request that has failed.
+function repeatDelay(connection) {
+  const sends = connection._proto._requests[0]?.sends ?? 0;
+  return sends > 1 ? sends ** 3 * 1000 : 0;
+}
+
+function ping(connection) {
+  connection.send($iq({type: "get", id: connection.getUniqueId()}).c("ping", {xmlns: "urn:xmpp:ping"}));
+  connection.flush();
 }
 
 export class ChatSession {
@@ -98,12 +110,12 @@ export class ChatSession {
     for (const status of SERVER_ERRORS)
       connection.addProtocolErrorHandler("HTTP", status, () => {
         if (!current()) return;
+        this.failing ||= Date.now();
         this.show("offline");
-        if (!this.failing) {
-          this.failing = Date.now();
-          // The repeated request may be held for `wait` seconds. This one is answered once the network is back.
-          connection.send($iq({type: "get", id: connection.getUniqueId()}).c("ping", {xmlns: "urn:xmpp:ping"}));
-        }
+        // Once the network is back, the server may hold the repeated request for `wait` seconds. A ping behind it is
+        // answered at once. A ping that arrives before it would be held as long.
+        clearTimeout(this.probe);
+        this.probe = setTimeout(() => current() && this.failing && ping(connection), repeatDelay(connection) + PROBE_DELAY);
         this.renewIfOver();
       });
     this.prepare(connection, session);
