@@ -14,9 +14,12 @@ from tests.real.processes import Folder
 from tests.real.website import Application, WebServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run one ejabberd with warmside, from the sample files, for the whole session."""
+    """Run one ejabberd with warmside, from the sample files, for the tests of a file.
+
+    The budgets of failed logins belong to a server: the wrong passwords of one file must not be those of another.
+    """
     running = Server(tmp_path_factory.mktemp("server"), INTERNAL, LARGE_STANZAS).start()
     yield running
     running.stop()
