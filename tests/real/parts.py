@@ -33,6 +33,21 @@ LARGE_STANZAS = ("    max_stanza_size: 65000\n", "")
 """Replacement in ``etc/ejabberd.yml``. ejabberd applies the limit of its c2s listener to BOSH, too."""
 
 
+def listeners_of_all_kinds(tls: int, xmpp: int, certificate: Path) -> tuple[str, tuple[str, str]]:
+    """Return listeners for BOSH with TLS and for XMPP over TCP, and the replacement in the sample that they need.
+
+    :param tls: port of BOSH with TLS.
+    :param xmpp: port of XMPP over TCP.
+    :param certificate: PEM file of the certificate and its key.
+    """
+    listeners = (
+        f'  - port: {tls}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
+        "    request_handlers:\n      /bosh: mod_bosh\n"
+        f'  - port: {xmpp}\n    ip: "127.0.0.1"\n    module: ejabberd_c2s\n'
+    )
+    return listeners, ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{certificate}"\n')
+
+
 class Reply(NamedTuple):
     """An HTTP reply."""
 

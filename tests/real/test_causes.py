@@ -12,7 +12,7 @@ import pytest
 from private_ejabberd import free_port
 
 from tests.certificates import certificate
-from tests.real.parts import Server, Site, exchanged, until
+from tests.real.parts import Server, Site, exchanged, listeners_of_all_kinds, until
 from tests.real.processes import NO, YES, Folder, Program
 
 
@@ -44,12 +44,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     folder = tmp_path_factory.mktemp("causes")
     _, both = certificate(folder)
     tls, xmpp = free_port(), free_port()
-    listeners = (
-        f'  - port: {tls}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
-        "    request_handlers:\n      /bosh: mod_bosh\n"
-        f'  - port: {xmpp}\n    ip: "127.0.0.1"\n    module: ejabberd_c2s\n'
-    )
-    certfiles = ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n')
+    listeners, certfiles = listeners_of_all_kinds(tls, xmpp, both)
     server = Server(folder, certfiles, listeners=listeners).start()
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), OtherServer)
     threading.Thread(target=web.serve_forever, daemon=True).start()

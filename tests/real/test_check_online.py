@@ -18,7 +18,7 @@ from tests.certificates import certificate
 from tests.doctor import cures
 from tests.real.boshclient import BoshClient, Refused, Terminated
 from tests.real.checked import OLD
-from tests.real.parts import PYTHON, Server, exchanged, run, until
+from tests.real.parts import PYTHON, Server, exchanged, listeners_of_all_kinds, run, until
 from tests.real.processes import Folder, Program
 from tests.real.test_causes import OtherServer
 
@@ -89,12 +89,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Online]:
     folder = tmp_path_factory.mktemp("online")
     _, both = certificate(folder)
     tls, xmpp = free_port(), free_port()
-    listeners = (
-        f'  - port: {tls}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n    tls: true\n'
-        "    request_handlers:\n      /bosh: mod_bosh\n"
-        f'  - port: {xmpp}\n    ip: "127.0.0.1"\n    module: ejabberd_c2s\n'
-    )
-    certfiles = ("loglevel: info\n", f'loglevel: info\ncertfiles:\n  - "{both}"\n')
+    listeners, certfiles = listeners_of_all_kinds(tls, xmpp, both)
     server = Server(folder, certfiles, HOSTS, listeners=listeners).start()
     yield Online(server, tls, xmpp)
     server.stop()

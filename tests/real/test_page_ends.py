@@ -29,23 +29,6 @@ window.fetch = async (...request) => {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Open one browser for all tests of this file."""
-    browser = Browser("ends", tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def browser(shared: Browser, request: pytest.FixtureRequest) -> Iterator[Browser]:
-    """Return the browser; save a screenshot if the test fails."""
-    failed_before = request.session.testsfailed
-    yield shared
-    if request.session.testsfailed > failed_before:
-        shared.screenshot(request.node.name)
-
-
-@pytest.fixture(scope="module")
 def site(served: tuple[Server, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
     """Run the Flask example with the pages, behind nginx."""
     application = Application(served[0], tmp_path_factory.mktemp("static"))

@@ -12,15 +12,15 @@ import fcntl
 import json
 import os
 import secrets
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from warmside.config import folders
 from warmside.config.endpoints import examine
+from warmside.config.locks import file_lock
 
 FOLDER = "processes"
 """Name of the folder of records in the runtime folder."""
@@ -28,8 +28,6 @@ LOCK = "lock"
 """Name of the file that a process locks while it compares the records and writes its own."""
 LOCK_TIMEOUT = 2.0
 """Seconds to wait for other processes that write their records, which takes milliseconds."""
-LOCK_RETRY_INTERVAL = 0.005
-"""Seconds between two attempts to lock."""
 MAX_RECORD = 1 << 16
 """Bytes of a record that are read."""
 MAX_RECORDS = 1000
@@ -94,7 +92,7 @@ class ProcessRecord:
             places.append(folders.subfolder(shared, FOLDER))
         with ExitStack() as locks:
             for place in places:
-                locks.enter_context(_locked(place / LOCK))
+                locks.enter_context(file_lock(place / LOCK, LOCK_TIMEOUT))
             self.withdraw()
             others = [other for other in read_records(places, remove_stale=True) if other.serves]
             reason = next(filter(None, (_reason(running, other) for other in others)), None)
@@ -241,27 +239,3 @@ def _parse(text: bytes) -> Running | None:
         return Running(**values | {"listens": tuple(values["listens"])})
     except (ValueError, TypeError, KeyError):
         return None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file.
-
-    :raises TimeoutError: another process holds it for more than `LOCK_TIMEOUT`.
-    """
-    folders.private_file(path)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = f"another process holds the lock on {path} for more than {LOCK_TIMEOUT:g} s: stop it"
-                    raise TimeoutError(message) from None
-                time.sleep(LOCK_RETRY_INTERVAL)
-        yield
-    finally:
-        os.close(fd)

@@ -4,10 +4,7 @@ When several processes switch a new file to WAL at the same time, SQLite reports
 spite of any timeout. Each file is therefore opened under a file lock.
 """
 
-import fcntl
-import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from warmside.config.folders import UnsafeFolder, private_file
+from warmside.config.locks import file_lock
 from warmside.store.interface import StoreError
 
 BUSY_TIMEOUT = 0.5
 """Seconds to wait for a transaction of another process. Transactions of warmside take microseconds."""
 LOCK_TIMEOUT = 1.0
 """Seconds to wait for other processes that are opening the same file."""
-LOCK_RETRY_INTERVAL = 0.005
-"""Seconds between two attempts to take the file lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ def store_errors(store: str) -> Iterator[None]:
     """Turn errors of SQLite and of the file system into a `StoreError` that names the store."""
     try:
         yield
-    except (sqlite3.Error, UnsafeFolder) as error:
+    except (sqlite3.Error, UnsafeFolder, TimeoutError) as error:
         raise StoreError(f"{store}: {error}") from None
 
 
@@ -54,14 +50,15 @@ def open_database(path: Path | None, schema: Schema, *, durable: bool) -> sqlite
     :returns: a connection in autocommit mode.
     :raises StoreError: the file has a newer schema than this release supports.
     :raises UnsafeFolder: the file can't be created, or other users may write to it.
-    :raises sqlite3.Error: SQLite can't open the file, it is not a database, or waiting for its lock timed out.
+    :raises sqlite3.Error: SQLite can't open the file, or it is not a database.
+    :raises TimeoutError: another process holds the file's lock.
     """
     if path is None:
         memory = sqlite3.connect(":memory:", isolation_level=None)
         memory.executescript(schema.statements)
         return memory
     private_file(path)
-    with _file_lock(path.with_name(path.name + ".lock")):
+    with file_lock(path.with_name(path.name + ".lock"), LOCK_TIMEOUT):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             version = _check_version(connection, path, schema.version)
@@ -111,24 +108,3 @@ def _check_version(connection: sqlite3.Connection, path: Path, supported: int) -
             "upgrade warmside, restore the file from a backup, or remove it to start with an empty one"
         )
     return version
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a file; processes hold it for a few milliseconds."""
-    private_file(path)
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + LOCK_TIMEOUT
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    message = f"another process still holds the lock on {path} after {LOCK_TIMEOUT} s: stop it"
-                    raise sqlite3.OperationalError(message) from None
-                time.sleep(LOCK_RETRY_INTERVAL)
-        yield
-    finally:
-        os.close(fd)
