@@ -1,6 +1,7 @@
 """Faults that ``warmside check`` finds by connecting: each is named, its cure followed to the letter, and gone."""
 
 import json
+import re
 import socket
 import sqlite3
 import time
@@ -116,8 +117,10 @@ def test_sound_and_a_session_for_a_jid(online: Online) -> None:
     shown = run(PYTHON, "-I", "-m", "warmside", "check", *files, "juliet@example.org/balcony")
     assert shown.returncode == 0 and shown.stderr == "" and "\x1b" not in shown.stdout
     assert "warm session of juliet@example.org/balcony: " in shown.stdout
-    for step in ("session creation", "authentication", "resource binding", "end of the session"):
-        assert f"  {step}: " in shown.stdout
+    steps = re.findall(r"^  (.+): [0-9.]+ ms$", shown.stdout, re.MULTILINE)
+    # One response may complete several steps; the first of them has the time then.
+    assert "session creation" in steps and steps[-2:] == ["handover preparation", "end of the session"]
+    assert {"authentication", "stream restart", "resource binding"}.intersection(steps)
     assert "warmside-otp-" not in shown.stdout
 
 
