@@ -70,6 +70,7 @@ setup(
         "bcrypt>=4.0",
         "cachetools>=5.3",
         "httptools>=0.6",
+        "txredisapi>=1.6.0",
         "cryptography>=42.0",
         "scramp>=1.4.18",
         "hyperlink>=21.0.0",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from warmside.config import endpoints, files
 from warmside.config.settings import Admins, Bosh, Config, Extauth, Http, Log, Passwords, Policy
+from warmside.config.shared import shared
 from warmside.config.tables import ConfigError, Table
 from warmside.config.urls import MAX_SOCKET_PATH, UNIX, may_be_certified, split_unix, split_url
 from warmside.jids import InvalidJID, Pattern, prepare, prepare_host
@@ -66,8 +67,9 @@ def _config(root: Table) -> Config:
     admins = _admins(root.table("admins"), root.table("admin"))
     policy = _policy(root.table("policy"))
     log = _log(root.table("log"))
+    several = shared(root.table("shared"), insecure)
     root.reject_unknown()
-    return Config(root.file, http, bosh, passwords, extauth, admins, policy, log, insecure, host)
+    return Config(root.file, http, bosh, passwords, extauth, admins, policy, log, insecure, host, several)
 
 
 def _http(table: Table, insecure: bool) -> Http:

@@ -36,6 +36,29 @@ class Passwords:
 
 
 @dataclass(frozen=True)
+class RedisPlace:
+    """Where Redis listens: a host and port, with ``tls`` or without, or the path of a unix socket."""
+
+    host: str
+    port: int
+    tls: bool
+    path: Path | None
+    user: str | None
+    database: int
+
+
+@dataclass(frozen=True)
+class Shared:
+    """``[shared]``: the Redis that several machines share. Without ``place`` they share nothing."""
+
+    url: str | None = None
+    place: RedisPlace | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    prefix: str = "warmside:"
+
+
+@dataclass(frozen=True)
 class Extauth:
     """``[extauth]``: what answers for ordinary passwords: a program, a URL, an authority or the known users."""
 
@@ -98,6 +121,7 @@ class Config:
     log: Log
     insecure: bool
     host: Mapping[str, Bosh] = field(default_factory=dict)
+    shared: Shared = Shared()
 
     def bosh_for(self, host: str) -> Bosh:
         """Return the settings of the connection manager for a prepared host."""
