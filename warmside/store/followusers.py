@@ -33,14 +33,14 @@ class RedisUsers:
         self._keys = (client.key("users"), client.key("users-state"))
         self._file = file
 
-    async def change(self, script: Script, jids: Sequence[str]) -> bytes:
+    async def change(self, script: Script, jids: Sequence[str]) -> int:
         """Announce or remove users, and write them to the file. Return the first part of the script's reply.
 
         :raises StoreError: Redis or the file failed.
         """
         count, scores = await self._run(script, self._file.progress(), *jids)
         self._file.apply(zip(jids, _numbers(scores), strict=True))
-        return count  # type: ignore[no-any-return]
+        return int(count)
 
     async def read(self, progress: Progress) -> Reply:
         """Read the changes after the cursor.
@@ -74,7 +74,7 @@ class RedisUsers:
             await self._run(MERGE, progress, *(word for row in rows for word in row))
 
     async def _run(self, script: Script, progress: Progress, *arguments: str | int) -> Any:
-        token = f"{progress.node}{secrets.token_hex(8)}"
+        token = f"{self._file.node}{secrets.token_hex(8)}"
         words = (self.channel, token, progress.highest // 2, *arguments)
         return await self._client.run(script, self._keys, words)
 
@@ -114,7 +114,7 @@ class UsersFollower:
         if not self._running and not self._closed:
             self._running = True
             Deferred.fromCoroutine(self._run()).addErrback(
-                lambda failure: self.log.failure("following the known users failed", failure)
+                lambda failure: self.log.failure("the exchange of known users failed", failure)
             )
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class UsersFollower:
         """Read a page, and push pending users and a portion of the file. Return True if there is more to do now."""
         before = self._file.progress()
         reply = await self._users.read(before)
-        read = before.after(reply)
+        read = before.after(reply, self._file.node)
         if self._closed or not self._file.advance(before, read, [*reply.page, *reply.again]):
             return False
         pending = self._file.pending(PAGE)

@@ -44,7 +44,7 @@ class SharedUsers:
         :raises StoreError: Redis is away, and nothing is announced; or the file failed, and the users are announced to
             the other machines. The call may be repeated.
         """
-        return int(await self._redis.change(ANNOUNCE, list(bares)))
+        return await self._redis.change(ANNOUNCE, list(bares))
 
     async def forget(self, *bares: str) -> bool:
         """See `KnownUsers.forget`.
@@ -52,7 +52,7 @@ class SharedUsers:
         :raises StoreError: as `announce`.
         """
         here = any([self._file.exists(bare) for bare in bares])
-        return int(await self._redis.change(FORGET, bares)) > 0 or here
+        return await self._redis.change(FORGET, bares) > 0 or here
 
     def close(self) -> None:
         """Stop following, and close the file. Close the client after this."""

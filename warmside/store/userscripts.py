@@ -9,6 +9,7 @@ Fields of the hash:
 - ``epoch``: random; a Redis without it has lost all, and gets another one.
 - ``instance``: ``run_id`` and ``master_replid``. A change means that the last writes may be lost.
 - ``version``: the highest version.
+- ``since``: Redis's time, as a version, when it was last found without its content or its last writes.
 - ``events``: number of the last event. A field with that number holds ``KIND:VERSION:TOKEN``; the last `MAX_EVENTS` are
   kept. ``lost``: all writes up to this version are there, later ones may be lost. ``merged``: rows from this version on were
   added out of order.
@@ -26,8 +27,15 @@ local function info(section, field)
     return string.match(redis.call('INFO', section), field .. ':(%w+)')
 end
 local instance = info('server', 'run_id') .. info('replication', 'master_replid')
-local found = redis.call('HMGET', state, 'epoch', 'instance', 'version', 'events')
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local found = redis.call('HMGET', state, 'epoch', 'instance', 'version', 'events', 'since')
 local epoch, version, events = found[1], tonumber(found[3] or 0), tonumber(found[4] or 0)
+local since = tonumber(found[5] or 0)
+local function start()
+    since = math.max(version, now)
+    redis.call('HSET', state, 'instance', instance, 'since', text(since))
+end
 local function event(kind, low)
     events = events + 1
     redis.call('HSET', state, 'events', text(events), text(events), kind .. ':' .. text(low) .. ':' .. token)
@@ -36,15 +44,13 @@ end
 if not epoch or (version > 0 and redis.call('EXISTS', users) == 0) then
     epoch, version, events = token, 0, 0
     redis.call('DEL', state)
-    redis.call('HSET', state, 'epoch', epoch, 'instance', instance)
+    redis.call('HSET', state, 'epoch', epoch)
+    start()
 elseif found[2] ~= instance then
-    redis.call('HSET', state, 'instance', instance)
+    start()
     event('lost', version)
 end
-local function begin()
-    local time = redis.call('TIME')
-    version = math.max(version, tonumber(time[1]) * 1000000 + tonumber(time[2]), floor)
-end
+local function begin() version = math.max(version, now, since, floor) end
 local function put(jid, removed)
     version = version + 1
     local score = text(2 * version + removed)
@@ -63,20 +69,26 @@ ANNOUNCE = Script(
     PRELUDE
     + """
 begin()
-local added, scores = 0, {}
+local added, changed, scores = 0, false, {}
 for i = 4, #ARGV do
     local score = redis.call('ZSCORE', users, ARGV[i])
-    if not score or removed(score) then
+    local new = not score or removed(score)
+    if new then added = added + 1 end
+    if new or tonumber(score) / 2 <= since then
         score = put(ARGV[i], 0)
-        added = added + 1
+        changed = true
     end
     scores[i - 3] = score
 end
-if added > 0 then finish() end
+if changed then finish() end
 return {added, table.concat(scores, '\\n')}
 """
 )
-"""Further arguments: JIDs. Returns how many were new, and the scores."""
+"""Further arguments: JIDs. Returns how many were new, and the scores.
+
+A known user keeps the version, unless Redis has lost writes since: a removal that is lost, and that a machine brings back
+later, is older than this announcement.
+"""
 
 FORGET = Script(
     PRELUDE

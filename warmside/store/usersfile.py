@@ -7,7 +7,9 @@ follow Redis together: their progress is in the file. A step counts only if no o
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 
 from warmside.store.database import store_errors
 from warmside.store.sqlite import SQLiteKnownUsers
@@ -46,7 +48,6 @@ class Reply:
 class Progress:
     """How far a machine has read and pushed.
 
-    :param node: random name of the file. Tokens of its own events begin with it.
     :param epoch: content of Redis that this is about; empty before the first one.
     :param seen: number of the last event that was read.
     :param token: token of that event.
@@ -58,7 +59,6 @@ class Progress:
     :param highest: highest score that was read. New versions are higher, whatever Redis has lost.
     """
 
-    node: str = field(default_factory=lambda: secrets.token_hex(8))
     epoch: str = ""
     seen: int = 0
     token: str = ""
@@ -74,11 +74,13 @@ class Progress:
         """True if there is more to read again, or to push."""
         return self.again is not None or self.push is not None
 
-    def after(self, reply: Reply) -> "Progress":
-        """Return the progress once the rows of a reply are in the file."""
+    def after(self, reply: Reply, node: str) -> "Progress":
+        """Return the progress once the rows of a reply are in the file.
+
+        :param node: start of the tokens of the file's own events, whose rows it has already.
+        """
         if reply.gone:
-            start = Progress(self.node, reply.epoch, reply.seen, reply.token, highest=self.highest)
-            return replace(start, push="")
+            return Progress(reply.epoch, reply.seen, reply.token, push="", highest=self.highest)
         progress = replace(self, seen=reply.seen, token=reply.token)
         if reply.page:
             last = reply.page[-1][1]
@@ -91,7 +93,7 @@ class Progress:
         for kind, version, token in reply.events:
             if kind == "lost":
                 progress = progress._lost(2 * version + 1)
-            elif not token.startswith(self.node):
+            elif not token.startswith(node):
                 progress = progress._merged(2 * version - 1)
         return progress
 
@@ -117,6 +119,11 @@ class SharedUsersFile(SQLiteKnownUsers):
     """
 
     shared = True
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path)
+        self.node = _node(path)
+        """Name of the machine and the file, the same for all processes. A file that is copied gets another one."""
 
     def pending(self, most: int) -> list[Row]:
         """Return users that are known here and not yet announced, with the version that was known before.
@@ -167,6 +174,17 @@ class SharedUsersFile(SQLiteKnownUsers):
                 return False
             self._database.executemany(APPLY, rows)
             return True
+
+
+def _node(path: Path | None) -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        status = path.stat() if path is not None else None
+    except OSError:
+        status = None
+    if status is None:
+        return secrets.token_hex(8)
+    return sha256(f"{boot} {status.st_dev} {status.st_ino}".encode()).hexdigest()[:16]
 
 
 def _text(progress: Progress) -> str:
