@@ -201,6 +201,6 @@ def test_machines_agree_with_the_model(
         return SharedUsersMachine(spinner, server, folder)
 
     try:
-        run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=settings(max_examples=400, stateful_step_count=30))  # type: ignore[no-untyped-call]
     finally:
         spinner.close()
