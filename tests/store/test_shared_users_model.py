@@ -187,9 +187,7 @@ def server() -> Iterator[RedisServer]:
     server.stop()
 
 
-def test_machines_agree_with_the_model(
-    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machines_agree_with_the_model(server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followusers, "PAGE", 2)
     monkeypatch.setattr(followusers, "POLL_INTERVAL", 0.01)  # no message comes when Redis has lost its content
     spinner = Spinner()
@@ -201,6 +199,6 @@ def test_machines_agree_with_the_model(
         return SharedUsersMachine(spinner, server, folder)
 
     try:
-        run_state_machine_as_test(machine, settings=settings(max_examples=400, stateful_step_count=30))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25))  # type: ignore[no-untyped-call]
     finally:
         spinner.close()

@@ -49,7 +49,6 @@ RETURNING count
 """
 
 
-
 def _upgrade_users(connection: sqlite3.Connection) -> None:
     """Add the columns and tables of version 2. No row is rewritten."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(users)")}
