@@ -36,6 +36,7 @@ from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import KnownUsers, StoreError
 from warmside.store.sqlite import SQLiteKnownUsers
 from warmside.store.users import ConstantUsers
+from warmside.store.usersfile import SharedUsersFile
 from warmside.web.admins import read_admins
 
 log = Logger()
@@ -159,7 +160,7 @@ def secret_file(config: Config) -> "ReloadingFile[str] | None":
 
 
 def open_users(config: Config, path: Path | None) -> KnownUsers:
-    """Open the users for ``extauth.users``.
+    """Open the users for ``extauth.users``; the machine's file where several machines share them.
 
     :param path: `Paths.users`.
     :raises StartError: the file can't be opened.
@@ -168,7 +169,7 @@ def open_users(config: Config, path: Path | None) -> KnownUsers:
         setting = _users_setting(config)
         return ConstantUsers(setting == "extauth.users" and config.extauth.users == "any", setting)
     with users_file_errors(config):
-        return SQLiteKnownUsers(path)
+        return SQLiteKnownUsers(path) if config.shared.url is None else SharedUsersFile(path)
 
 
 def check_shareable(config: Config) -> None:
