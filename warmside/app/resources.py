@@ -28,6 +28,7 @@ from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.running import OtherConfiguration, ProcessRecord
 from warmside.config.settings import Config
+from warmside.config.shared import read_password
 from warmside.config.tables import printable
 from warmside.extauth.plugins import NoSuchAuthority
 from warmside.extauth.webapp import read_secret
@@ -157,6 +158,14 @@ def secret_file(config: Config) -> "ReloadingFile[str] | None":
     :raises ConfigError: the file can't be used.
     """
     return _reloading("extauth.secret_file", config, config.extauth.secret_file, read_secret)
+
+
+def shared_password(config: Config) -> "ReloadingFile[str] | None":
+    """Read Redis's password.
+
+    :raises ConfigError: the file can't be used.
+    """
+    return _reloading("shared.password_file", config, config.shared.password_file, read_password)
 
 
 def open_users(config: Config, path: Path | None) -> KnownUsers:

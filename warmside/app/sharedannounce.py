@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.internet.task import deferLater
 
-from warmside.app.resources import users_file_errors
+from warmside.app.resources import shared_password, users_file_errors
+from warmside.app.shared import open_client
 from warmside.config.settings import Config
 from warmside.store.redisclient import RedisClient
 from warmside.store.redisopen import AWAY
@@ -42,11 +43,13 @@ async def open_shared_users(config: Config, path: Path, reactor: Any) -> SharedA
     Without a connection in time `SharedAnnouncing.announce` fails and names the cause.
 
     :param path: the file of known users.
+    :raises ConfigError: ``shared.password_file`` can't be used.
     :raises StartError: the file can't be opened.
     """
+    password = shared_password(config)
     with users_file_errors(config):
         file = SharedUsersFile(path)
-    client = RedisClient(reactor, config.shared)
+    client = open_client(config, reactor, password)
     users = SharedUsers(file, client, reactor)
     client.start()
     deadline = reactor.seconds() + CONNECT_TIMEOUT
