@@ -94,7 +94,7 @@ def test_unix_socket_and_database(connect: Connect, spinner: Spinner, server: Re
 def test_messages_arrive_and_a_listener_learns_when_some_were_missed(
     connect: Connect, spinner: Spinner, server: RedisServer
 ) -> None:
-    client, heard, broken = connect(), [], []
+    client, heard, broken = connect(), list[bytes](), list[bytes]()
 
     def fail(message: bytes) -> None:
         broken.append(message)
