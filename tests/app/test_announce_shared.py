@@ -77,6 +77,12 @@ def test_another_authority_on_users_is_named(place: Place) -> None:
     assert (status, output) == (2, "") and "extauth.users" in errors
 
 
+def test_a_password_file_that_is_missing_is_named(place: Place, server: RedisServer) -> None:
+    place.write(f'[shared]\nurl = "redis+unix://{server.path}"\npassword_file = "/nonexistent/password"\n')
+    status, output, errors = place.run(JULIET)
+    assert (status, output) == (2, "") and "shared.password_file" in errors and len(errors.splitlines()) == 1
+
+
 def test_a_file_that_cannot_be_opened_is_named(place: Place, server: RedisServer) -> None:
     place.write(f'[extauth]\nusers_file = "/nonexistent/x"\n[shared]\nurl = "redis+unix://{server.path}"\n')
     status, output, errors = place.run(JULIET)
