@@ -219,7 +219,7 @@ def test_a_machine_reads_all_if_the_events_that_it_missed_are_gone(
 def test_a_new_announcement_overtakes_what_a_machine_has_to_read_again(
     machine: Machines, spinner: Spinner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(followusers, "PAGE", 2)
+    monkeypatch.setattr(followusers, "PAGE", 10)
     one = machine("one")
     one.announce(*MANY)
     two = machine("two")
