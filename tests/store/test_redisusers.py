@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -301,17 +300,3 @@ def test_a_full_redis_takes_nothing_and_machines_go_on_reading(
         spinner.until(lambda: known(two, NURSE) == [True])
     lines = [line for line in logged if "known users are not exchanged" in line]
     assert len(lines) == 1, "once, not with each attempt"
-
-
-def test_another_prefix_has_other_users(spinner: Spinner, server: RedisServer, tmp_path: Path) -> None:
-    one = Node(spinner, server, tmp_path / "one.sqlite", "one:")
-    two = Node(spinner, server, tmp_path / "two.sqlite", "two:")
-    one.announce(JULIET)
-    two.announce(NURSE)
-    assert known(two, JULIET, NURSE) == [False, True]
-    keys: list[Any] = sorted(server.command("KEYS", "*"))
-    assert [key for key in keys if key.startswith((b"one:", b"two:"))] == [
-        b"one:1:users", b"one:1:users-state", b"two:1:users", b"two:1:users-state",
-    ]  # fmt: skip
-    one.stop()
-    two.stop()
