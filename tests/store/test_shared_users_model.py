@@ -135,6 +135,16 @@ class SharedUsersMachine(RuleBasedStateMachine):
         self._shared = dict(shared)
         self._settle()
 
+    @rule(node=NODES, jid=USERS, removed=st.booleans())
+    def lose_a_write(self, node: int, jid: str, removed: bool) -> None:
+        """Redis fails over to a replica that lacks the last write."""
+        self.save()
+        if removed:
+            self.forget(node, jid)
+        else:
+            self.announce(node, [jid])
+        self.fail_over()
+
     def teardown(self) -> None:
         """Connect all: every machine knows the same users. Then nothing is left to do."""
         for number in range(MACHINES):
