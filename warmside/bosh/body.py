@@ -11,6 +11,7 @@ Foreign stanzas become text at once. Python's garbage collector would hold the p
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
@@ -202,7 +203,11 @@ class Parser:
             return
         element = Element(
             _qname(name),
-            attribs={(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()},
+            attribs=(
+                {(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()}
+                if attributes
+                else None
+            ),
         )
         if depth > 1:
             element.parent = self._open[-1]
@@ -292,6 +297,7 @@ def _take_apart(element: Element) -> None:
             _take_apart(child)
 
 
+@lru_cache(maxsize=256)
 def _qname(name: str) -> tuple[str, str]:
     """Return expat's name as domish needs it."""
     uri, _, local = name.rpartition(SEPARATOR)
