@@ -86,8 +86,8 @@ class ConnectionManager:
         self._url = PreparedURL(url)
         self._reactor = reactor
         self._agent = PreparedAgent(reactor, Address(self._url, ca_file, path), MAX_SIZE, connections)
-        no_cookies: Any = NoCookies()
-        self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
+        self._no_cookies: Any = NoCookies()
+        self._client = HTTPClient(self._agent, cookiejar=self._no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -149,6 +149,7 @@ class ConnectionManager:
             self._url,
             headers=headers,
             data=body,
+            cookies=self._no_cookies,  # else treq makes a jar for each request
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,

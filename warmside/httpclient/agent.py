@@ -1,6 +1,7 @@
 """HTTP client under treq: an `IAgent` that POSTs to one address over kept connections."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -30,6 +31,10 @@ RETRY_INTERVAL = 0.01
 
 class NoCookies(CookieJar):
     """Cookie jar that keeps nothing: a cookie of one user's session must never be sent with another's."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator over no cookies."""
+        return iter(())
 
     def add_cookie_header(self, request: Any) -> None:
         """Add nothing."""
