@@ -21,6 +21,7 @@ from warmside.bosh.body import (
     decode,
     encode,
 )
+from warmside.bosh.contacts import contacts_of
 
 OPEN = b"<body xmlns='http://jabber.org/protocol/httpbind'>"
 CLOSE = b"</body>"
@@ -104,6 +105,59 @@ def test_a_split_at_any_byte_gives_the_same() -> None:
         assert all(step is None for step in parser.parse(response, size))
         assert [each.toXml() for each in parser.body().elements] == [each.toXml() for each in decode(response).elements]
         assert str(parser.body().elements[0].status) == "ä<\nü"
+
+
+pieces = st.sampled_from(
+    [
+        "<message xmlns='jabber:client'>",
+        "<stream:features>",
+        "<iq xmlns='jabber:client' id='own' type='result'>",
+        "<query xmlns='jabber:iq:roster'>",
+        "<item jid='a@b' name='&lt;é'>",
+        "<x xmlns='urn:a&apos;b' xml:lang='en'>",
+        "<stream:error>",
+        "text &amp; &#233;",
+        "<![CDATA[<cdata>]]>",
+        "<!-- comment -->",
+        "<?pi?>",
+        "</",
+        "/>",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(pieces, max_size=12), st.booleans(), st.sampled_from([None, {"own"}]), st.integers(1, 200))
+def test_a_body_that_is_read_in_one_step_gives_the_same_result_or_error(
+    parts: list[str], closed: bool, awaited: set[str] | None, size: int
+) -> None:
+    text, tags = "", []
+    for part in parts:
+        if part == "</":
+            text += f"</{tags.pop()}>" if tags else ""
+        elif part == "/>":
+            text = text[:-1] + "/>" if tags and text.endswith(">") and not text.endswith("->") else text
+        else:
+            text += part
+            if part[0] == "<" and part[1].isalpha():
+                tags.append(part[1:].split(">")[0].split()[0])
+    text += "".join(f"</{tag}>" for tag in reversed(tags)) if closed else ""
+    data = OPEN[:-1] + b" xmlns:stream='http://etherx.jabber.org/streams'>" + text.encode() + CLOSE
+
+    def result(in_one_step: bool) -> object:
+        parser = Parser(awaited)
+        try:
+            if in_one_step:
+                body = decode(data, awaited)
+            else:
+                assert all(step is None for step in parser.parse(data, size))
+                body = parser.body()
+        except InvalidBody as error:
+            return str(error)
+        read = [(each, None) if isinstance(each, str) else (each.toXml(), contacts_of(each)) for each in body.elements]
+        return body.attributes, read, body.left_out
+
+    assert result(in_one_step=True) == result(in_one_step=False)
 
 
 def test_stanzas_after_the_maximum_of_built_elements_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

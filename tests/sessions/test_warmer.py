@@ -48,7 +48,7 @@ class TestWarmer(Warming):
                 rests.append(self)
                 await super().rest()
 
-        with patch.object(self.fake, "_response", response), patch("warmside.bosh.runner.Turns", CountedTurns):
+        with patch.object(self.fake, "_response", response), patch("warmside.bosh.responses.Turns", CountedTurns):
             session = await self.warm()
         self.assertGreater(len(rests), 1, "the response is parsed in turns")
         self.assertEqual([fromstring(each).get("id") for each in session.stanzas], [str(n) for n in range(500)])

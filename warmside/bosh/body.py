@@ -11,6 +11,7 @@ Foreign stanzas become text at once. Python's garbage collector would hold the p
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
@@ -18,6 +19,7 @@ from twisted.words.xish.domish import Element
 
 from warmside.bosh.contacts import NS_ROSTER, fold_contact
 from warmside.bosh.longtags import spans
+from warmside.bosh.repair import as_xml
 from warmside.compat.xmpp import escaped_namespace
 
 NS_HTTPBIND = "http://jabber.org/protocol/httpbind"
@@ -42,9 +44,6 @@ SLICE = 4096
 
 SEPARATOR = "\f"
 """Separates namespace and name in expat's names: a character that no XML document can contain."""
-
-_STREAM_PREFIX = f" xmlns:stream='{NS_STREAMS}'".encode()
-_TERMINATED = b" type='terminate' condition='remote-stream-error'"
 
 Attribute = str | tuple[str, str]
 """Name of an attribute, or its namespace and name."""
@@ -88,24 +87,12 @@ def decode(data: bytes, awaited: Container[str] | None = None) -> Body:
     :raises InvalidBody: they are not one ``<body/>`` within the limits.
     """
     parser = Parser(awaited)
-    for _ in parser.parse(data, len(data)):
-        pass
+    if len(data) <= SLICE:
+        parser.parse_slice(data)
+    else:
+        for _ in parser.parse(data, len(data)):
+            pass
     return parser.body()
-
-
-def _as_xml(data: bytes) -> bytes:
-    """Return the bytes as well-formed XML where ejabberd 23.01 sends something else.
-
-    It rejects a banned client's session creation with doubled attributes, or without declaring the prefix ``stream``.
-    """
-    size = data.find(b">")
-    head = data[:size]
-    for written in (_STREAM_PREFIX, _TERMINATED):
-        if head.count(written) == 2:
-            head = head.replace(written, b"", 1)
-    if data.startswith(b"<stream:error>", size + 1) and _STREAM_PREFIX not in head:
-        head += _STREAM_PREFIX
-    return data if len(head) == size else head + data[size:]
 
 
 class Parser:
@@ -149,11 +136,21 @@ class Parser:
         if len(data) > MAX_SIZE:
             raise InvalidBody(f"it is longer than {MAX_SIZE} bytes")
         try:
-            for span, shortened in spans(_as_xml(data)):
+            for span, shortened in spans(as_xml(data)):
                 if shortened:
                     self._shortened.add(self._fed)
                 yield from self._parse_span(span, size)
             self._parser.Parse(b"", True)
+        except expat.ExpatError:
+            raise InvalidBody("it is not well-formed XML") from None
+
+    def parse_slice(self, data: bytes) -> None:
+        """Parse a whole response of at most `SLICE` bytes: it is one step, and has no long tag.
+
+        :raises InvalidBody: see `decode`.
+        """
+        try:
+            self._parser.Parse(as_xml(data), True)
         except expat.ExpatError:
             raise InvalidBody("it is not well-formed XML") from None
 
@@ -202,7 +199,11 @@ class Parser:
             return
         element = Element(
             _qname(name),
-            attribs={(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()},
+            attribs=(
+                {(_qname(key) if SEPARATOR in key else key): value for key, value in attributes.items()}
+                if attributes
+                else None
+            ),
         )
         if depth > 1:
             element.parent = self._open[-1]
@@ -292,6 +293,7 @@ def _take_apart(element: Element) -> None:
             _take_apart(child)
 
 
+@lru_cache(maxsize=256)
 def _qname(name: str) -> tuple[str, str]:
     """Return expat's name as domish needs it."""
     uri, _, local = name.rpartition(SEPARATOR)

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.words.xish.domish import Element
 
-from warmside.bosh.body import SLICE, Arrived, Body, InvalidBody, Parser
+from warmside.bosh.body import Arrived, Body
 from warmside.bosh.errors import BoshError, Terminated, Unreachable
 from warmside.bosh.login import Login
-from warmside.bosh.session import Recoverable, Request, Session, not_bosh
+from warmside.bosh.responses import Responses, Result, is_long, parsed
+from warmside.bosh.session import Recoverable, Request, Session
 from warmside.bosh.transport import ConnectionBroken, ConnectionLease, Response
-from warmside.turns import Turns
 
 MAX_RETRIES = 3
 """Maximum retried requests of one login."""
@@ -60,6 +60,8 @@ class Runtime:
 class LoginRunner:
     """Carries one login's requests.
 
+    A login takes its short responses as they arrive: only a long one, slow work and the end resume its coroutine.
+
     :param cleanup_timeout: maximum seconds that `close` takes.
     """
 
@@ -72,7 +74,7 @@ class LoginRunner:
         self._cleanup_timeout = cleanup_timeout
         self._round_trip = 0.0
         self._posted: dict[int, Deferred[Response]] = {}
-        self._responses: DeferredQueue[tuple[int, Response | Failure]] = DeferredQueue()
+        self._responses = Responses()
         self._retries = 0
 
     @property
@@ -85,27 +87,42 @@ class LoginRunner:
 
         :raises BoshError: the login failed at its ``step``. The caller must call `close` then.
         """
-        started = since = self._reactor.seconds()
-        step = self._login.step
+        login = self._login
+        self._started = self._since = self._reactor.seconds()
+        self._step = login.step
         try:
-            self._send_all(self._login.start())
-            while not self._login.done:
-                if self._login.work is not None:
-                    self._send_all(self._login.worked(await self._run_work(self._login.work)))
-                    continue
-                rid, response = await self._responses.get()
-                self._round_trip = self._round_trip or self._reactor.seconds() - started
-                self._send_all(await self._take(rid, response, self._login.receive))
-                if self._login.step != step or self._login.done:
-                    now = self._reactor.seconds()
-                    self._observe(step, now - since)
-                    step, since = self._login.step, now
+            self._send_all(login.start())
+            while not login.done:
+                await self._responses.until(self._advance)
+                if login.work is not None:
+                    self._send_all(login.worked(await self._run_work(login.work)))
+                elif not login.done:
+                    rid, response = self._responses.take()
+                    self._take_for_login(rid, response, await parsed(self._reactor, response, self.session.awaited))
         except BoshError as error:
-            error.step = self._login.step
+            error.step = login.step
             if isinstance(error, Terminated) and error.condition == "item-not-found" and not self.session.created:
                 # The manager can't miss a session that it never had: it lost the one that it was creating.
                 raise LostCreation(error.seen) from None
             raise
+
+    def _advance(self) -> bool:
+        """Take short responses, and send the next requests. Return True if the login's coroutine has to go on."""
+        while self._login.work is None and not self._login.done:
+            if not self._responses.arrived():
+                return False
+            if is_long(self._responses.first):
+                break
+            self._take_for_login(*self._responses.take(), None)
+        return True
+
+    def _take_for_login(self, rid: int, response: Result, body: Body | None) -> None:
+        now = self._reactor.seconds()
+        self._round_trip = self._round_trip or now - self._started
+        self._send_all(self._take(rid, response, body, self._login.receive))
+        if self._login.step != self._step or self._login.done:
+            self._observe(self._step, now - self._since)
+            self._step, self._since = self._login.step, now
 
     @property
     def can_pause(self) -> bool:
@@ -171,10 +188,12 @@ class LoginRunner:
         """Take responses until no request is outstanding except the one with the rid ``never_retry``."""
         try:
             while self.session.outstanding.keys() - {never_retry}:
-                rid, response = await self._responses.get()
+                await self._responses.until(self._responses.arrived)
+                rid, response = self._responses.take()
                 if rid == never_retry and isinstance(response, Failure):
                     raise cast(BaseException, response.value)
-                self._send_all(await self._take(rid, response, self.session.receive))
+                body = await parsed(self._reactor, response, self.session.awaited)
+                self._send_all(self._take(rid, response, body, self.session.receive))
         except BoshError as error:
             error.step = self._login.step
             raise
@@ -187,30 +206,19 @@ class LoginRunner:
         if self.session.created and not self.session.over:
             await terminate(self._reactor, self._lease, self.session, self._cleanup_timeout / 4)
 
-    async def _take(self, rid: int, response: Response | Failure, receive: Receive) -> list[Request]:
-        """Take a response; return the requests to send next."""
+    def _take(self, rid: int, response: Result, body: Body | None, receive: Receive) -> list[Request]:
+        """Take a response; return the requests to send next.
+
+        :param body: the parsed body of a long response.
+        """
         if isinstance(response, Failure):
             return self._retry(rid, response)
         request = self.session.outstanding[rid]
-        data: bytes | Body = response.body
-        if len(response.body) > SLICE and response.status == 200:
-            data = await self._parse(response.body)
         try:
-            return receive(rid, response.status, data) or []
+            return receive(rid, response.status, response.body if body is None else body) or []
         except Recoverable:
             self._count_retry()
             return [request]
-
-    async def _parse(self, data: bytes) -> Body:
-        """Parse a long response in turns."""
-        turns, parser = Turns(self._reactor), Parser(self.session.awaited)
-        try:
-            for _ in parser.parse(data):
-                if turns.due:
-                    await turns.rest()
-            return parser.body()
-        except InvalidBody as error:
-            raise not_bosh(error) from None
 
     def _retry(self, rid: int, failure: Failure) -> list[Request]:
         request = self.session.outstanding[rid]
@@ -238,9 +246,9 @@ class LoginRunner:
         waited: Deferred[None] = deferLater(self._reactor, request.delay)
         return waited.addCallback(lambda _: self._lease.post(request.body))
 
-    def _answered(self, result: Response | Failure, rid: int) -> None:
+    def _answered(self, result: Result, rid: int) -> None:
         self._posted.pop(rid, None)
-        self._responses.put((rid, result))
+        self._responses.add(result, rid)
 
     async def _await_creation(self) -> None:
         """Wait for the response to an outstanding session creation: the session must be terminated."""
@@ -248,7 +256,8 @@ class LoginRunner:
             return
         timer = self._reactor.callLater(self._cleanup_timeout / 2, self._cancel_posted)
         try:
-            rid, response = await self._responses.get()
+            await self._responses.until(self._responses.arrived)
+            rid, response = self._responses.take()
             if isinstance(response, Response):
                 self.session.receive(rid, response.status, response.body)
         except BoshError:

@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from warmside.bosh.body import MAX_SIZE, InvalidBody, decode, encode
@@ -27,6 +26,7 @@ from warmside.compat.hostnames import PreparedURL
 from warmside.config.urls import UNIX, split_unix
 from warmside.httpclient.agent import Address, NoCookies, PreparedAgent, WholeBody
 from warmside.httpclient.connection import InvalidHTTP
+from warmside.httpclient.headers import PreparedHeaders
 from warmside.httpclient.response import ResponseTooLong, read_body
 from warmside.tls import connection_fault, first_error, is_certificate_fault, tls_fault
 
@@ -42,6 +42,8 @@ CLOSED_HINTS = {
 }
 """Further causes of a connection that was closed before the head of a response, by the scheme of ``bosh.url``."""
 
+_NAMED_HEADERS = {b"Content-Type": CONTENT_TYPE.encode(), b"User-Agent": b"warmside"}
+_HEADERS = PreparedHeaders(_NAMED_HEADERS)
 LOST = (ConnectionClosed, ResponseNeverReceived, ResponseFailed)
 NOT_CONNECTED = (ConnectError, DNSLookupError)
 
@@ -84,8 +86,8 @@ class ConnectionManager:
         self._url = PreparedURL(url)
         self._reactor = reactor
         self._agent = PreparedAgent(reactor, Address(self._url, ca_file, path), MAX_SIZE, connections)
-        no_cookies: Any = NoCookies()
-        self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
+        self._no_cookies: Any = NoCookies()
+        self._client = HTTPClient(self._agent, cookiejar=self._no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
@@ -135,7 +137,7 @@ class ConnectionManager:
         except InvalidBody as error:
             raise InvalidResponse(f"no connection manager, HTTP {response.status}: {error}") from None
 
-    def post(self, body: bytes, headers: Headers) -> "Deferred[Response]":
+    def post(self, body: bytes, headers: PreparedHeaders) -> "Deferred[Response]":
         """Send one request.
 
         :raises ConnectionBroken: the connection was lost.
@@ -147,6 +149,7 @@ class ConnectionManager:
             self._url,
             headers=headers,
             data=body,
+            cookies=self._no_cookies,  # else treq makes a jar for each request
             allow_redirects=False,
             unbuffered=True,
             reactor=self._reactor,
@@ -179,9 +182,9 @@ class ConnectionLease:
     def __init__(self, manager: ConnectionManager, width: int, address: str | None) -> None:
         self.width = width
         self._manager = manager
-        self._headers = Headers({b"Content-Type": [CONTENT_TYPE.encode()], b"User-Agent": [b"warmside"]})
+        self._headers = _HEADERS
         if address is not None:
-            self._headers.setRawHeaders(b"X-Forwarded-For", [address.encode("ascii")])
+            self._headers = PreparedHeaders(_NAMED_HEADERS | {b"X-Forwarded-For": address.encode("ascii")})
 
     def without_address(self) -> "ConnectionLease":
         """Return the same connections, on which no ``X-Forwarded-For`` is sent."""

@@ -1,6 +1,7 @@
 """HTTP client under treq: an `IAgent` that POSTs to one address over kept connections."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -19,6 +20,7 @@ from zope.interface import implementer
 
 from warmside.compat.hostnames import CONNECT_TIMEOUT, EndpointFactory, PreparedURL
 from warmside.httpclient.connection import Connection
+from warmside.httpclient.headers import PreparedHeaders, lines_of
 from warmside.tls import trust_policy
 
 IDLE_TIMEOUT = 30.0
@@ -29,6 +31,10 @@ RETRY_INTERVAL = 0.01
 
 class NoCookies(CookieJar):
     """Cookie jar that keeps nothing: a cookie of one user's session must never be sent with another's."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator over no cookies."""
+        return iter(())
 
     def add_cookie_header(self, request: Any) -> None:
         """Add nothing."""
@@ -135,15 +141,12 @@ class PreparedAgent:
     ) -> "Deferred[IResponse]":
         """See `IAgent` and `Connection.request`. Method and address are ignored: the prepared ones are used.
 
+        :param headers: `PreparedHeaders` are rendered already.
         :param bodyProducer: a `WholeBody`.
         """
-        lines = [self._head]
-        for name, values in headers.getAllRawHeaders() if headers is not None else ():
-            lines.extend(name + b": " + value + b"\r\n" for value in values)
         body = bodyProducer.body
-        lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        lines.append(body)
-        data = b"".join(lines)
+        lines = headers.lines if isinstance(headers, PreparedHeaders) else lines_of(headers or Headers())
+        data = b"%b%bContent-Length: %d\r\n\r\n%b" % (self._head, lines, len(body), body)
         while self._idle:
             connection = self._idle.pop()[1]
             if connection.usable:

@@ -16,8 +16,6 @@ from warmside.httpclient.response import ResponseTooLong, WholeResponse
 
 MAX_HEAD = 64 * 1024
 """Bytes of a response's head, with the informational responses before it."""
-KEPT_HEADERS = frozenset({b"content-encoding", b"content-type", b"location", b"retry-after"})
-"""Names of the headers of a response that are kept: treq reads the first. The others cost time for each response."""
 NO_BODY = (204, 304)
 """Statuses of responses without a body (RFC 9112, 6.3)."""
 
@@ -138,11 +136,6 @@ class Connection(Protocol):
         """Note a second response: one that no request asked for."""
         self._more = self._complete
 
-    def on_status(self, phrase: bytes) -> None:
-        """Take the reason phrase, which may come in parts."""
-        if not self._more:
-            self._phrase += phrase
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, or a trailer, which is dropped."""
         if self._more or self._head_complete:
@@ -152,7 +145,7 @@ class Connection(Protocol):
             self._length = int(value)  # the parser has accepted it
         elif name == b"transfer-encoding":
             self._coded = True
-        elif name in KEPT_HEADERS:
+        elif name == b"content-encoding":  # treq decodes the body; no other header is read
             self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -196,7 +189,6 @@ class Connection(Protocol):
 
     def _reset_head(self) -> None:
         self._code = 0
-        self._phrase = b""
         self._headers = []
         self._length = None
         self._head_complete = self._coded = False
@@ -206,7 +198,7 @@ class Connection(Protocol):
         for name, value in self._headers:
             headers.addRawHeader(name, value)
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        return WholeResponse(self._parser.get_http_version(), self._code, self._phrase, headers, body)
+        return WholeResponse(self._parser.get_http_version(), self._code, headers, body)
 
     def _finish(self, *, keep: bool) -> None:
         responding, self._responding = self._responding, None

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
@@ -40,13 +39,14 @@ class WholeResponse:
     """HTTP response whose body has arrived."""
 
     request = None
+    phrase = b""
+    """The reason phrase is not kept."""
     previousResponse: IResponse | None = None
 
-    def __init__(self, version: str, code: int, phrase: bytes, headers: Headers, body: bytes) -> None:
+    def __init__(self, version: str, code: int, headers: Headers, body: bytes) -> None:
         major, _, minor = version.partition(".")
         self.version = (b"HTTP", int(major), int(minor))
         self.code = code
-        self.phrase = phrase
         self.headers = headers
         self.length = len(body)
         self._body = body
@@ -66,19 +66,25 @@ class WholeResponse:
         self.previousResponse = response
 
 
-class _Reader(Protocol):
+class _Reader:
     """Collects a body, and stops its delivery if it is longer than a maximum, as a compressed one may be."""
 
     def __init__(self, max_size: int) -> None:
         self.parts: list[bytes] = []
         self.room = max_size
 
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+
     def dataReceived(self, data: bytes) -> None:
         self.room -= len(data)
         if self.room >= 0:
             self.parts.append(data)
-        elif self.transport is not None:
+        else:
             self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        pass
 
 
 def read_body(response: IResponse, max_size: int) -> bytes:

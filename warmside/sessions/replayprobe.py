@@ -120,7 +120,7 @@ class ReplayProbe:
         :raises StoreError: the store failed.
         """
         try:
-            if self._is_safe(host):
+            if self.is_safe(host):
                 return succeed(None)
         except (UnsafeHost, BoshError, StoreError) as error:
             return fail(error)
@@ -138,7 +138,7 @@ class ReplayProbe:
         for renewal in renewals:
             await renewal
 
-    def _is_safe(self, host: str) -> bool:
+    def is_safe(self, host: str) -> bool:
         """Return True if the host is known to be safe, and False if a probe has to find out.
 
         :raises UnsafeHost: the host is known to be unsafe.
@@ -158,7 +158,7 @@ class ReplayProbe:
     async def _determine(self, host: str) -> None:
         """Probe the host, or wait for the process that does."""
         deadline = self._reactor.seconds() + MAX_WAIT
-        while not self._is_safe(host):
+        while not self.is_safe(host):
             if self._reactor.seconds() > deadline:
                 raise Busy("the host's replay probe did not complete: another process may be testing it")
             if not await self._probe_once(host):

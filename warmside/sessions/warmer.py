@@ -214,7 +214,8 @@ class Warmer:
         waiting, task.step = task.step, "replay probe"
         since = self._runtime.reactor.seconds()
         task.probing = lambda: self._probing.get(jid.host)
-        await self.probe.ensure_safe(jid.host)
+        if not self.probe.is_safe(jid.host):
+            await self.probe.ensure_safe(jid.host)
         self._runtime.observe(task.step, self._runtime.reactor.seconds() - since)
         task.step, task.probing = waiting, lambda: None
 
