@@ -131,7 +131,8 @@ pieces = st.sampled_from(
 def test_a_body_that_is_read_in_one_step_gives_the_same_result_or_error(
     parts: list[str], closed: bool, awaited: set[str] | None, size: int
 ) -> None:
-    text, tags = "", []
+    text = ""
+    tags: list[str] = []
     for part in parts:
         if part == "</":
             text += f"</{tags.pop()}>" if tags else ""

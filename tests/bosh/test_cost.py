@@ -32,7 +32,7 @@ class Wires:
         self.written: list[tuple[Any, bytes]] = []
 
     def connect(self, factory: Any) -> "Deferred[Any]":
-        transport: Any = StringTransport()  # type: ignore[no-untyped-call]
+        transport: Any = StringTransport()
         transport.write = lambda data: self.written.append((transport, data))
         transport.protocol = factory.buildProtocol(None)
         transport.protocol.makeConnection(transport)
@@ -83,7 +83,8 @@ def test_a_login_makes_one_deferred_for_each_request_and_one_that_waits_for_all(
 def test_a_contact_costs_the_same_in_a_short_and_a_long_roster(count: int) -> None:
     item = "<item jid='friend{0}@example.org' name='Friend {0}' subscription='both'><group>Friends</group></item>"
     items = "".join(item.format(number) for number in range(count))
-    data = body(f"<iq xmlns='jabber:client' type='result' id='own'><query xmlns='jabber:iq:roster'>{items}</query></iq>")
+    roster = f"<query xmlns='jabber:iq:roster'>{items}</query>"
+    data = body(f"<iq xmlns='jabber:client' type='result' id='own'>{roster}</iq>")
     assert len(data) < MAX_SIZE
     parser = Parser({"own"})
     began = time.thread_time()

@@ -42,7 +42,8 @@ def test_a_response_that_has_arrived_before_needs_no_wait() -> None:
 
 
 def test_responses_that_arrive_while_the_function_runs_are_kept_in_order() -> None:
-    responses, runs = Responses(), []
+    responses = Responses()
+    runs: list[int] = []
 
     def ready() -> bool:
         runs.append(len(runs))
@@ -71,8 +72,14 @@ def test_an_error_of_the_function_is_raised_in_the_coroutine() -> None:
 
 
 def test_after_a_cancelled_wait_responses_are_kept_for_the_cleanup() -> None:
-    responses, calls = Responses(), []
-    waited = waiting(responses, lambda: bool(calls.append(1)))
+    responses = Responses()
+    calls: list[int] = []
+
+    def ready() -> bool:
+        calls.append(1)
+        return False
+
+    waited = waiting(responses, ready)
     waited.cancel()
     with pytest.raises(CancelledError):
         now(waited)

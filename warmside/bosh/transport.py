@@ -86,8 +86,9 @@ class ConnectionManager:
         self._url = PreparedURL(url)
         self._reactor = reactor
         self._agent = PreparedAgent(reactor, Address(self._url, ca_file, path), MAX_SIZE, connections)
-        self._no_cookies: Any = NoCookies()
-        self._client = HTTPClient(self._agent, cookiejar=self._no_cookies, data_to_body_producer=WholeBody)
+        no_cookies: Any = NoCookies()
+        self._no_cookies = no_cookies
+        self._client = HTTPClient(self._agent, cookiejar=no_cookies, data_to_body_producer=WholeBody)
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
 
     @property
