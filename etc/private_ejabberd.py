@@ -1,7 +1,7 @@
 """Run a private ejabberd: in its own folder, as the current user, on free loopback ports.
 
-The quickstart, the cluster and the tests use it. Standard library only. It changes neither the system's ejabberd nor its
-configuration. Alone it needs no epmd, no cookie and no node name; `private_cluster` gives these to a node of a cluster.
+The quickstart, the cluster and the tests use it. Standard library only. It changes neither the system's ejabberd nor
+its configuration. A single one needs no epmd, no cookie and no node name; `private_cluster` gives them to its nodes.
 """
 
 import glob
