@@ -12,7 +12,7 @@ from private_ejabberd import free_port
 
 from tests.real.boshclient import BoshClient, Refused
 from tests.real.cluster import Balancer, Cluster, Node
-from tests.real.parts import PYTHON, Reply, basic, run, until
+from tests.real.parts import PYTHON, Reply, basic, exchanged, run, until
 from tests.redisserver import RedisServer
 from warmside.sessions.ending import RETRY_INTERVAL
 
@@ -220,6 +220,16 @@ def test_the_doctor_names_a_bosh_url_of_a_balancer(nodes: tuple[Node, Node]) -> 
     assert len(named) == 3 and named[0] == same_port.url, report
     assert {each["name"] for each in report} == {"bosh-elsewhere"}
     assert [each for each in checked(second) if each["name"] != "bosh-elsewhere"] == checked(second) == []
+
+
+def test_the_doctor_notes_sessions_in_mnesia(nodes: tuple[Node, Node]) -> None:
+    _, node = nodes
+    yml = node.folder / "redis.yml"
+    text = (node.folder / "ejabberd" / "ejabberd.yml").read_text()
+    for options, noted in (("mod_bosh: {}", True), ("mod_bosh:\n    ram_db_type: redis", False)):
+        yml.write_text(exchanged(text, ("mod_bosh: {}", options)))
+        command = (PYTHON, "-I", "-m", "warmside", "check", "--offline", "--config", node.toml, "--ejabberd", yml)
+        assert ("in Mnesia: a session" in run(*command, env=node.environ).stdout) is noted
 
 
 def checked(node: Node) -> list[dict[str, Any]]:

@@ -30,6 +30,11 @@ class OneTimePasswords:
         self.lifetime = lifetime
         self._asked_elsewhere = asked_elsewhere
 
+    @property
+    def one_of_several(self) -> bool:
+        """True if other machines share passwords with this one."""
+        return self._asked_elsewhere is not None
+
     async def mint(self, bare: str) -> OneTimePassword:
         """Mint a password for a prepared bare JID.
 
