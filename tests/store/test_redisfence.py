@@ -78,6 +78,7 @@ def test_a_promoted_replica_redeems_no_password_again(pair: Pair, monkeypatch: p
     }
     assert pair.fenced == 2
     assert not pair.redeem(pair.replica, passwords, monkeypatch)["fenced"]
+    assert pair.fenced == 2, "a password of another reign is kept"
 
 
 def test_an_old_primary_that_is_promoted_again_redeems_no_password_again(
