@@ -52,9 +52,9 @@ class Node:
 
     def has_received(self) -> None:
         """Wait until a message is in the socket; the reactor does not read it."""
-        subscriber = self.client._subscriber
-        assert subscriber is not None
-        assert select.select([subscriber.transport], [], [], 30)[0]
+        link = self.client._link
+        assert link is not None
+        assert select.select([link.subscriber.transport], [], [], 30)[0]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Known users that machines share on a real Redis: what each machine knows, and when."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from tests.redisserver import RedisServer
 from tests.store.nodes import Node, Spinner
 from tests.support import logging
-from warmside.config.settings import RedisPlace
 from warmside.store import followusers
 from warmside.store.followusers import RedisUsers
 from warmside.store.interface import StoreError
@@ -205,35 +203,6 @@ def test_a_removal_that_comes_back_is_older_than_an_announcement_after_the_loss(
     assert known(one, JULIET) == [True]
 
 
-def test_a_replica_without_the_last_writes_loses_nothing(spinner: Spinner, tmp_path: Path) -> None:
-    primary, replica = RedisServer().start(), RedisServer().start()
-    try:
-        replica.replicate(primary)
-        link = tmp_path / "redis.sock"
-        link.symlink_to(primary.path)
-        settings = replace(primary.settings(unix=True), place=RedisPlace("", 0, False, link, None, 0))
-        nodes = [Node(spinner, primary, tmp_path / f"{name}.sqlite", settings=settings) for name in ("one", "two")]
-        one, two = nodes
-        one.announce(JULIET, ROMEO)
-        spinner.until(lambda: replica.command("ZCARD", USERS) == 2)
-        replica.replicate(None)
-        two.announce(NURSE)
-        one.forget(JULIET)
-        spinner.until(lambda: known(one, JULIET, NURSE) == known(two, JULIET, NURSE) == [False, True])
-        link.unlink()
-        link.symlink_to(replica.path)
-        primary.kill()
-        spinner.until(lambda: replica.command("ZCARD", USERS) == 3)
-        three = Node(spinner, replica, tmp_path / "three.sqlite")
-        nodes.append(three)
-        spinner.until(lambda: known(three, JULIET, ROMEO, NURSE) == [False, True, True])
-        for node in nodes:
-            node.stop()
-    finally:
-        primary.stop()
-        replica.stop()
-
-
 def test_a_machine_reads_all_if_the_events_that_it_missed_are_gone(
     machine: Machines, spinner: Spinner, server: RedisServer
 ) -> None:
@@ -245,6 +214,20 @@ def test_a_machine_reads_all_if_the_events_that_it_missed_are_gone(
     server.command("HSET", STATE, "events", 5000)
     two.connect()
     spinner.until(lambda: known(two, NURSE) == [True])
+
+
+def test_a_new_announcement_overtakes_what_a_machine_has_to_read_again(
+    machine: Machines, spinner: Spinner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followusers, "PAGE", 2)
+    one = machine("one")
+    one.announce(*MANY)
+    two = machine("two")
+    spinner.until(lambda: two.file.progress().epoch)
+    one.announce(JULIET)
+    spinner.until(lambda: known(two, JULIET) == [True])
+    assert len(two.file.portion("", 2000)) < 1000, "it has not read all"
+    spinner.until(lambda: all(known(two, *MANY)))
 
 
 def test_the_users_of_a_machine_that_begins_to_share_are_announced(

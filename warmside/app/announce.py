@@ -1,7 +1,7 @@
 """``warmside announce``: announce users in the store itself, from a file or stdin.
 
-The service need not run. It sees the users at once, because all processes read the same file. With ``shared.url`` the users
-are announced through Redis, to all machines.
+The service need not run. It sees the users at once, because all processes read the same file. With ``shared.url``
+the users are announced through Redis, to all machines.
 """
 
 import os

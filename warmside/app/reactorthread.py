@@ -17,12 +17,13 @@ class ReactorThread:
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
-        self._thread = Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)  # type: ignore[attr-defined]
+        self._thread = Thread(target=reactor.run, kwargs={"installSignalHandlers": False}, daemon=True)
         self._thread.start()
 
     def call(self, function: "Callable[[], Coroutine[Any, Any, Result]]") -> Result:
         """Run an asynchronous call in the thread; return its result or raise its exception."""
-        result: Result = blockingCallFromThread(self.reactor, lambda: Deferred.fromCoroutine(function()))
+        run: Any = blockingCallFromThread  # its type is that of a function without a Deferred
+        result: Result = run(self.reactor, lambda: Deferred.fromCoroutine(function()))
         return result
 
     def stop(self) -> None:

@@ -72,7 +72,8 @@ class Opening:
         try:
             return await opening
         except TimeoutError:
-            raise RedisFault(AWAY, f"no response within {CONNECT_TIMEOUT:g} s") from None
+            hint = " to TLS: if the port does not speak TLS, use redis: in shared.url" if self.place.tls else ""
+            raise RedisFault(AWAY, f"no response within {CONNECT_TIMEOUT:g} s{hint}") from None
 
     async def _open(self, protocol: Bounded) -> Instance:
         factory = Factory.forProtocol(lambda: protocol)
