@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 
 from tests.app.test_service import ServiceWithHTTP, reactor
@@ -48,7 +49,9 @@ class SharedServices(ServiceWithHTTP):
         stores = made._stores.stores
         minted = await stores.credentials.mint("juliet@example.org")
         self.assertEqual(made._stores.plain.redeem("juliet@example.org", minted.text.encode()), False)
-        self.assertTrue(await stores.credentials.store.redeem("juliet@example.org", minted.text.encode()))
+        self.assertTrue(
+            await maybeDeferred(stores.credentials.store.redeem, "juliet@example.org", minted.text.encode())
+        )
         minted = await stores.passwords.mint("juliet@example.org")
         self.assertTrue(stores.credentials.store.redeem("juliet@example.org", minted.text.encode()))
         self.assertEqual(await made._stores.users.announce(["romeo@example.org"]), 1)

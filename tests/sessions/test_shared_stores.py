@@ -22,6 +22,8 @@ from warmside.store.sqlite import SQLiteKnownUsers
 
 BARE = "juliet@example.org"
 JULIET = prepare(BARE)
+LIFETIME = 3600
+"""Seconds until a credential expires: no test lasts as long."""
 
 
 class TestSharedStores(Ending):
@@ -44,7 +46,7 @@ class TestSharedStores(Ending):
         return client
 
     def make_stores(self, passwords: OneTimePasswords) -> Stores:
-        credentials = OneTimePasswords(SharedPasswords(self.store, RedisPasswords(self.client)), 30)
+        credentials = OneTimePasswords(SharedPasswords(self.store, RedisPasswords(self.client)), LIFETIME)
         return Stores(passwords, credentials, self.verdicts, SharedEnds(self.ends, self.client, reactor))
 
     async def redeemed(self, minted: OneTimePassword) -> bool:
@@ -101,6 +103,19 @@ class TestSharedStores(Ending):
             self.assertFalse(self.store.redeem(BARE, here.text.encode()))
             self.assertFalse(await self.redeemed(everywhere))
         self.assertEqual(self.server.command("KEYS", "*:ending:*"), [], "a lease is left")
+
+    @run
+    async def test_removal_revokes_before_another_call_has_ended_the_sessions(self) -> None:
+        await self.users.announce([BARE])
+        other = SharedEnds(SQLiteEnds(None), self.other, reactor)
+        await other.begin(BARE, "other", 60)
+        minted = await RedisPasswords(self.other).mint(BARE, LIFETIME)
+        removal = Deferred.fromCoroutine(self.accounts.remove(JULIET))
+        await self.until(lambda: not self.users.exists(BARE))
+        self.assertFalse(await self.redeemed(minted))
+        self.assertFalse(removal.called)
+        await other.release(BARE, "other")
+        await removal
 
     @run
     async def test_without_redis_no_end_and_no_removal_changes_anything(self) -> None:

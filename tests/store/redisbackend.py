@@ -85,6 +85,7 @@ class Client(RedisClient):
         self.loop = loop
         self.before_command: Callable[[], None] | None = None
         self.commands = 0
+        self._patient = False
         self.connected: Deferred[None] = Deferred()
         self.on_connected.append(self._now_connected)
         self.start()
@@ -93,7 +94,7 @@ class Client(RedisClient):
     @property
     def under_way(self) -> int:
         """Commands whose replies are awaited."""
-        return 0 if self._link is None else self._link.connection.under_way
+        return 0 if self._link is None else self._link._connection.under_way
 
     def _now_connected(self) -> None:
         if not self.connected.called:
@@ -104,7 +105,13 @@ class Client(RedisClient):
         if self.before_command is not None:
             self.before_command()
         self.commands += 1
-        return await super().call(*command, within=within)
+        return await super().call(*command, within=TIMEOUT if self._patient else within)
+
+    def wait_long(self) -> None:
+        """Don't end the connection if a reply is late: the reactor may have stood still."""
+        self._patient = True
+        assert self._link is not None
+        self._link._beat_call.stop()
 
     async def set_clock(self, clock: Clock) -> None:
         """Move all times in Redis back by what the clock has advanced."""
@@ -200,6 +207,7 @@ class RedisBackend:
     def client(self) -> Client:
         """Open a connection."""
         self._clients.append(Client(self._path, self._prefix))
+        self._clients[-1].wait_long()
         return self._clients[-1]
 
     def passwords(self, clock: Clock) -> Passwords:

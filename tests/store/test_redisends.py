@@ -54,7 +54,7 @@ class Node:
         """Wait until a message is in the socket; the reactor does not read it."""
         link = self.client._link
         assert link is not None
-        assert select.select([link.subscriber.transport], [], [], 30)[0]
+        assert select.select([link._subscriber.transport], [], [], 30)[0]
 
 
 @pytest.fixture
@@ -90,6 +90,13 @@ def test_a_mark_that_has_arrived_is_seen_by_the_next_check(nodes: list[Node]) ->
     one.mark(f"{ROMEO}/a")
     other.has_received()
     assert other.ended(began, ROMEO, f"{ROMEO}/a") and not other.ended(began, f"{ROMEO}/b")
+
+
+def test_a_mark_holds_at_its_own_machine_without_its_message(nodes: list[Node]) -> None:
+    began = nodes[0].ends.now()
+    nodes[0].client._listeners.clear()
+    nodes[0].mark()
+    assert nodes[0].ended(began)
 
 
 def test_a_check_sends_no_command(nodes: list[Node]) -> None:
