@@ -183,6 +183,9 @@ class _Logins:
         try:
             await self._warmer.probe.ensure_safe(host)
         except (UnsafeHost, BoshError, StoreError, TooManyFailures) as error:
+            if isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.ELSEWHERE:
+                # The running service may still have another bosh.url than the file: no back-off for it.
+                self._warmer.probe.asked(host)
             return self._finding(host, error)
         return None
 
