@@ -244,7 +244,7 @@ class Machine:
         self.http, self.bosh = ports
         self.toml = folder / "warmside.toml"
         self.toml.write_text(WARMSIDE.format(folder=folder, http=self.http, bosh=self.bosh, public=public))
-        command = [VENV / "bin/warmside", "hash-password", "webapp"]
+        command = [str(VENV / "bin/warmside"), "hash-password", "webapp"]
         line = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
         (folder / "admins").write_text(line.stdout)
         (folder / "admins").chmod(0o600)  # warmside rejects a file that others can write, which umask 002 would create
