@@ -92,14 +92,15 @@ def until(condition: Callable[[], Any], within: float = 60) -> Any:
 class Site:
     """An HTTP client for warmside's interface."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.port = port
+        self._address = address
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
         """Send one request on a new connection and return the reply."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self._address, self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -136,10 +137,17 @@ class Server(Site):
     :param toml: text appended to ``etc/warmside.toml``.
     :param listeners: text appended to ejabberd's listeners.
     :param program: command line of the extauth program; default: ``python -I -m warmside extauth``.
+    :param erl: further arguments of ``erl``.
     """
 
     def __init__(
-        self, folder: Path, *yml: tuple[str, str], toml: str = "", listeners: str = "", program: str | None = None
+        self,
+        folder: Path,
+        *yml: tuple[str, str],
+        toml: str = "",
+        listeners: str = "",
+        program: str | None = None,
+        erl: tuple[str, ...] = (),
     ) -> None:
         super().__init__(free_port())
         self.folder = folder
@@ -169,7 +177,7 @@ class Server(Site):
             ("modules:\n", "modules:\n  mod_http_api: {}\n  mod_admin_extra: {}\n"),
             *yml,
         )
-        self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh)
+        self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh, erl)
 
     def sample_toml(self) -> str:
         """Return the sample configuration with this server's ports and paths."""
