@@ -1,7 +1,7 @@
 """Run a private ejabberd: in its own folder, as the current user, on free loopback ports.
 
-The quickstart and the tests use it. Standard library only. It changes neither the system's ejabberd nor its
-configuration, and needs no epmd, no cookie and no node name.
+The quickstart, the cluster and the tests use it. Standard library only. It changes neither the system's ejabberd nor its
+configuration. Alone it needs no epmd, no cookie and no node name; `private_cluster` gives these to a node of a cluster.
 """
 
 import glob
@@ -77,14 +77,16 @@ class PrivateEjabberd:
     :param folder: its files and logs; created if it is missing.
     :param configuration: the text of its ``ejabberd.yml``.
     :param port: one of the ports that it listens on; `start` waits for it.
+    :param options: further arguments for ``erl``, such as a node name.
     """
 
-    def __init__(self, folder: Path, configuration: str, port: int) -> None:
+    def __init__(self, folder: Path, configuration: str, port: int, options: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.port = port
         self.log = folder / "ejabberd.log"
         self._output = folder / "output.log"
         self._configuration = configuration
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -107,7 +109,7 @@ class PrivateEjabberd:
         (self.folder / "ejabberd.yml").write_text(self._configuration, encoding="utf-8")
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                [erl, "-noinput", "-mnesia", "dir", f'"{self.folder / "spool"}"', "-s", "ejabberd"],
+                [erl, "-noinput", *self._options, "-mnesia", "dir", f'"{self.folder / "spool"}"', "-s", "ejabberd"],
                 cwd=self.folder,
                 env=(environ or dict(os.environ))
                 | {

@@ -136,10 +136,17 @@ class Server(Site):
     :param toml: text appended to ``etc/warmside.toml``.
     :param listeners: text appended to ejabberd's listeners.
     :param program: command line of the extauth program; default: ``python -I -m warmside extauth``.
+    :param erl: further arguments of ``erl``.
     """
 
     def __init__(
-        self, folder: Path, *yml: tuple[str, str], toml: str = "", listeners: str = "", program: str | None = None
+        self,
+        folder: Path,
+        *yml: tuple[str, str],
+        toml: str = "",
+        listeners: str = "",
+        program: str | None = None,
+        erl: tuple[str, ...] = (),
     ) -> None:
         super().__init__(free_port())
         self.folder = folder
@@ -169,7 +176,7 @@ class Server(Site):
             ("modules:\n", "modules:\n  mod_http_api: {}\n  mod_admin_extra: {}\n"),
             *yml,
         )
-        self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh)
+        self.ejabberd = PrivateEjabberd(folder / "ejabberd", text, self.bosh, erl)
 
     def sample_toml(self) -> str:
         """Return the sample configuration with this server's ports and paths."""
