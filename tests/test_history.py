@@ -95,6 +95,10 @@ def test_rejects_a_failure_that_comes_late(kind: Kind, seconds: float) -> None:
     )
 
 
+def test_accepts_a_success_that_comes_late() -> None:
+    assert faults(operation(Kind.MINT, 101.0, 2.5)) == []
+
+
 @pytest.mark.parametrize("kind", [Kind.MINT, Kind.REVOKE, Kind.ANNOUNCE])
 def test_rejects_a_late_recovery(kind: Kind) -> None:
     assert faults(operation(kind, 114.9, result=REFUSED)) == []
@@ -106,6 +110,12 @@ def test_rejects_a_fresh_password_that_is_refused_after_the_recovery() -> None:
     assert faults(minted, operation(Kind.LOGIN, 116.1, result=REFUSED, node=2, password=3)) == [
         "login at node 2 failed 6.10 s after the fault: "
     ]
+
+
+def test_accepts_a_revoked_password_that_is_refused_after_the_recovery() -> None:
+    minted = operation(Kind.MINT, 116.0, password=3)
+    revoked = operation(Kind.REVOKE, 116.1)
+    assert faults(minted, revoked, operation(Kind.LOGIN, 116.2, result=REFUSED, node=2, password=3)) == []
 
 
 def test_accepts_a_password_of_the_fault_that_is_refused_after_the_recovery() -> None:

@@ -8,241 +8,28 @@ that the checker finds it; see tests/bench/weakened.py. The exit status is 1 if 
 """
 
 import argparse
-import os
-import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
+from tests.bench.faultworld import BUILDS, FAULTS, Fault, World
 from tests.bench.history import (
-    RECOVERY_TIME, History, Kind, Operation, Period, Result, check, percentile, recovered_after, warm_times,
-)  # fmt: skip
+    RECOVERY_TIME,
+    History,
+    Kind,
+    Operation,
+    Period,
+    Result,
+    check,
+    percentile,
+    recovered_after,
+    warm_times,
+)
 from tests.bench.load import Load
-from tests.real.cluster import Cluster
-from tests.real.parts import PYTHON, ROOT, Server, until
-from tests.real.proxy import SlowProxy
-from tests.redisserver import RedisServer
 
 QUIET_TIME = 6.0
 """Seconds before each fault, and after the recovery."""
-HOLD_TIME = 8.0
-"""Seconds of a fault."""
-LAG_TIME = 2.0
-"""Seconds for which the replica of a failover lacks what the primary got."""
-ROUND_TRIP = 0.2
-"""Seconds of a round trip to a slow Redis."""
-BUILDS = ("unfenced", "get-del", "run-id")
-
-
-class World:
-    """Two nodes and one Redis.
-
-    :param folder: all files.
-    :param build: one of `BUILDS`, or ``None`` for warmside as it is.
-    """
-
-    def __init__(self, folder: Path, build: str | None = None) -> None:
-        self._closing = ExitStack()
-        self.redis = self._redis()
-        self.proxies = [SlowProxy(self.redis.port, 0.0).__enter__() for _ in range(2)]
-        for proxy in self.proxies:
-            self._closing.callback(proxy.__exit__)
-        program = None
-        if build is not None:
-            os.environ["PYTHONPATH"] = str(ROOT)
-            program = f"{PYTHON} -m tests.bench.weakened {build} --config {{toml}}"
-        self.cluster = Cluster(folder, toml=self._toml, program=program)
-        self.nodes: list[Server] = [*self.cluster.nodes]
-        self._closing.callback(self.cluster.stop)
-
-    def start(self) -> "World":
-        """Start the nodes, and wait until each is ready."""
-        self.cluster.start()
-        self.until_ready()
-        return self
-
-    def stop(self) -> None:
-        """Stop everything."""
-        self._closing.close()
-
-    def until_ready(self) -> None:
-        """Wait until every part of every node is ready."""
-        for node in self.nodes:
-            until(lambda node=node: node.request("GET", "/ready").status == 200)  # type: ignore[misc]
-
-    def switch(self, redis: RedisServer) -> None:
-        """Let the name of Redis lead to another server, as after a failover."""
-        self.redis = redis
-        for proxy in self.proxies:
-            proxy.target = redis.port
-            proxy.cut()
-
-    def replica(self) -> tuple[RedisServer, SlowProxy]:
-        """Start a replica in step with Redis; return the link between them, too."""
-        replica = self._redis()
-        link = SlowProxy(self.redis.port, 0.0).__enter__()
-        self._closing.callback(link.__exit__)
-        follow(replica, link.port)
-        return replica, link
-
-    def _redis(self) -> RedisServer:
-        redis = RedisServer("--appendonly", "yes").start()
-        self._closing.callback(redis.stop)
-        return redis
-
-    def _toml(self, number: int) -> str:
-        return f'\n[shared]\nurl = "redis://127.0.0.1:{self.proxies[number - 1].port}"\n'
-
-
-def follow(redis: RedisServer, port: int) -> None:
-    """Let a server become a replica, and wait until it is in step."""
-    redis.command("REPLICAOF", "127.0.0.1", port)
-    until(lambda: redis.info("replication").get("master_link_status") == "up")
-
-
-@contextmanager
-def killed(world: World) -> Iterator[None]:
-    """Redis is killed, and starts with its data."""
-    world.redis.kill()
-    yield
-    world.redis.start()
-
-
-@contextmanager
-def restarted_empty(world: World) -> Iterator[None]:
-    """Redis is killed, and starts without its data."""
-    world.redis.kill()
-    shutil.rmtree(world.redis.folder / "appendonlydir")
-    yield
-    world.redis.start()
-
-
-@contextmanager
-def frozen(world: World) -> Iterator[None]:
-    """Redis gets SIGSTOP, and later SIGCONT."""
-    world.redis.freeze()
-    yield
-    world.redis.thaw()
-
-
-@contextmanager
-def slow(world: World) -> Iterator[None]:
-    """Each round trip to Redis takes 200 ms."""
-    for proxy in world.proxies:
-        proxy.round_trip = ROUND_TRIP
-    yield
-    for proxy in world.proxies:
-        proxy.round_trip = 0.0
-
-
-@contextmanager
-def full(world: World) -> Iterator[None]:
-    """Redis has reached maxmemory."""
-    world.redis.command("CONFIG", "SET", "maxmemory", "100kb")
-    yield
-    world.redis.command("CONFIG", "SET", "maxmemory", "0")
-
-
-@contextmanager
-def failed_over(world: World) -> Iterator[None]:
-    """A replica that lacks the last seconds becomes the primary."""
-    replica, link = world.replica()
-    link.hold()
-    time.sleep(LAG_TIME)
-    world.redis.kill()
-    yield
-    replica.command("REPLICAOF", "NO", "ONE")
-    world.switch(replica)
-
-
-@contextmanager
-def failed_over_and_back(world: World) -> Iterator[None]:
-    """A replica that lacks the last seconds becomes the primary, and the old primary follows it and takes over."""
-    first = world.redis
-    replica, link = world.replica()
-    link.hold()
-    time.sleep(LAG_TIME)
-    replica.command("REPLICAOF", "NO", "ONE")
-    world.switch(replica)
-    yield
-    follow(first, replica.port)
-    replica.kill()
-    first.command("REPLICAOF", "NO", "ONE")
-    world.switch(first)
-
-
-@contextmanager
-def cut_off(world: World) -> Iterator[None]:
-    """The network between node 2 and Redis delivers nothing."""
-    world.proxies[1].hold()
-    yield
-    world.proxies[1].release()
-
-
-@contextmanager
-def warmside_killed(world: World) -> Iterator[None]:
-    """The processes of warmside at node 1 are killed; ejabberd starts them again."""
-    kill(*world.nodes[0].programs())
-    yield
-
-
-@contextmanager
-def node_killed(world: World) -> Iterator[None]:
-    """Node 1 is killed, ejabberd and warmside, and starts again."""
-    node = world.nodes[0]
-    kill(node.ejabberd.pid, *node.programs())
-    until(lambda: not node.ejabberd.running())
-    yield
-    node.start()
-
-
-@contextmanager
-def ejabberd_restarted(world: World) -> Iterator[None]:
-    """Node 1 of ejabberd is stopped, and started again."""
-    world.nodes[0].stop()
-    yield
-    world.nodes[0].start()
-
-
-def kill(*processes: int) -> None:
-    """Kill processes; one may have exited."""
-    for process in processes:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
-
-
-class Fault(NamedTuple):
-    """A fault.
-
-    :param make: begins it on entry, and ends it on exit.
-    :param seconds: how long it holds.
-    :param down: nodes that it stops.
-    """
-
-    make: Callable[[World], AbstractContextManager[None]]
-    seconds: float = HOLD_TIME
-    down: frozenset[int] = frozenset()
-
-
-FIRST = frozenset({1})
-FAULTS = {
-    "killed": Fault(killed),
-    "stopped": Fault(frozen),
-    "slow": Fault(slow),
-    "full": Fault(full),
-    "empty": Fault(restarted_empty),
-    "failed-over": Fault(failed_over, 1.0),
-    "failed-over-and-back": Fault(failed_over_and_back, 1.0),
-    "cut": Fault(cut_off),
-    "warmside-killed": Fault(warmside_killed, 0.0, FIRST),
-    "node-killed": Fault(node_killed, 4.0, FIRST),
-    "ejabberd-restarted": Fault(ejabberd_restarted, 4.0, FIRST),
-}
 
 
 def run(world: World, fault: Fault, quiet: float = QUIET_TIME) -> tuple[History, Period]:
@@ -269,12 +56,12 @@ def run(world: World, fault: Fault, quiet: float = QUIET_TIME) -> tuple[History,
 def report(name: str, fault: Fault, history: History, period: Period) -> str:
     """Return the figures of a fault."""
     quiet, during = ([1000 * each for each in times] for times in warm_times(history, period))
-    lines = [
-        f"{name}: {(fault.make.__doc__ or '').strip()}",
-        f"  held {period.healed - period.began:.1f} s; all well {recovered_after(history, period):.2f} s after its end",
-        f"  /warm quiet p50 {percentile(quiet, 50):.1f} p95 {percentile(quiet, 95):.1f} ms; during and in the recovery "
-        f"p50 {percentile(during, 50):.1f} p95 {percentile(during, 95):.1f} max {max(during):.1f} ms",
-    ]
+    lines = [f"{name}: {(fault.make.__doc__ or '').strip()}"]
+    held, recovery = period.healed - period.began, recovered_after(history, period)
+    lines.append(f"  held {held:.1f} s; all well {recovery:.2f} s after its end")
+    for what, times in (("quiet", quiet), ("from the fault on", during)):
+        figures = " ".join(f"p{each} {percentile(times, each):.1f}" for each in (50, 95))
+        lines.append(f"  /warm {what}: {len(times)}, {figures} max {max(times):.1f} ms")
     for kind in Kind:
         found = [each for each in history.of(kind) if period.began <= each.ended and each.began < period.well]
         everything = history.of(kind)

@@ -225,7 +225,7 @@ def sound(history: History, period: Period) -> Iterator[tuple[Operation, bool]]:
         logins[each.password].append(each)
     for mint in history.of(Kind.MINT):
         tried = logins[mint.password]
-        if mint.result is not Result.OK or not tried or not counts(mint):
+        if mint.result is not Result.OK or not tried:
             continue
         first = tried[0]
         if any(each.ended >= mint.began and each.began <= first.ended for each in revocations[mint.user]):
