@@ -71,6 +71,7 @@ setup(
         "cachetools>=5.3",
         "httptools>=0.6",
         "txredisapi>=1.6.0",
+        "hiredis>=3.0",
         "cryptography>=42.0",
         "scramp>=1.4.18",
         "hyperlink>=21.0.0",

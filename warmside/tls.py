@@ -32,13 +32,14 @@ def first_error(failure: Failure) -> object:
     return reasons[0].value if reasons else failure.value
 
 
-def tls_fault(error: object, url_key: str, ca_key: str) -> str | None:
+def tls_fault(error: object, url_key: str, ca_key: str, plain: str = "http:") -> str | None:
     """Return the cause of a TLS error, and the fix; ``None`` for any other error.
 
     It contains nothing that the peer sent.
 
     :param url_key: key of the configuration that has the URL.
     :param ca_key: key of the configuration that has the certificate authority.
+    :param plain: scheme of URLs without TLS.
     """
     if isinstance(error, VerificationError):
         return f"the certificate is for another name than the one in {url_key}: use a name that is in the certificate"
@@ -51,7 +52,7 @@ def tls_fault(error: object, url_key: str, ca_key: str) -> str | None:
             f"set {ca_key} to a PEM file with its authority"
         )
     if any(reason in NO_TLS for reason in reasons):
-        return f"the port does not speak TLS: use http: in {url_key}, or the port of a listener with TLS"
+        return f"the port does not speak TLS: use {plain} in {url_key}, or the port of a listener with TLS"
     return f"TLS failed: {reasons[0] if reasons else 'the peer ended the handshake'}; check {url_key} and {ca_key}"
 
 

@@ -109,7 +109,7 @@ class Bench:
         self._warmer = Warmer(
             Runtime(reactor, deferToThread),
             lambda _: host,
-            Stores(passwords, SQLiteVerdicts(None), SQLiteEnds(None)),
+            Stores(passwords, passwords, SQLiteVerdicts(None), SQLiteEnds(None)),
             Throttle(reactor, SQLiteFailureCounters(None), AcceptedPasswords(None)),
             lambda _: None,
         )

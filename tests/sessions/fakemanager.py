@@ -256,7 +256,7 @@ class Warming(TestCase):
         host = BoshHost(settings, self.manager)
         passwords = OneTimePasswords(self.store, 30)
         runtime = Runtime(clock, deferToThread)
-        self.stores = Stores(passwords, self.verdicts, self.ends)
+        self.stores = Stores(passwords, passwords, self.verdicts, self.ends)
         self.warmer = Warmer(runtime, lambda _: host, self.stores, self.throttle, self.remembered.append)
 
     async def warm(self, **fields: Any) -> WarmSession:

@@ -116,4 +116,5 @@ class TestEndedMeanwhile(Ending):
         self.store.mint = mint_and_end  # type: ignore[method-assign]
         with self.assertRaises(EndedMeanwhile):
             await self.warmer.mint(prepare("juliet@example.org"))
+        self.assertEqual(self.remembered, [], "a removed user is known again")
         self.nothing_left()

@@ -166,7 +166,8 @@ class Interface:
         self.users: KnownUsers = SQLiteKnownUsers(None)
         self.passwords = SQLiteStore(None)
         self._ends = SQLiteEnds(None)
-        stores = Stores(OneTimePasswords(self.passwords, LIFETIME), SQLiteVerdicts(None), self._ends)
+        passwords = OneTimePasswords(self.passwords, LIFETIME)
+        stores = Stores(passwords, passwords, SQLiteVerdicts(None), self._ends)
         accounts = UserAccounts(Clock(), self.users, stores, ender)
         self.root = resource_tree(
             Access(authenticator, allows), warmer, ender, accounts, LIFETIME, metrics, self.check_parts

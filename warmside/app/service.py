@@ -215,7 +215,7 @@ class WarmsideService:
         self._users = resources.open_users(self.config, self.paths.users)
         self._resources.callback(self._users.close)
         passwords = OneTimePasswords(self._store, self.config.passwords.lifetime)
-        self._stores = Stores(passwords, self._verdicts, self._ends)
+        self._stores = Stores(passwords, passwords, self._verdicts, self._ends)
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker

@@ -78,10 +78,11 @@ async def open_warmer(
             settings = config.bosh_for(name)
             return BoshHost(replace(settings, timeout=min(settings.timeout, LOGIN_TIMEOUT)), managers[settings.url])
 
+        passwords = OneTimePasswords(store, config.passwords.lifetime)
         warmer = Warmer(
             Runtime(reactor, deferToThread, lambda name, seconds: steps.append((name, seconds))),
             host,
-            Stores(OneTimePasswords(store, config.passwords.lifetime), verdicts, ends),
+            Stores(passwords, passwords, verdicts, ends),
             Throttle(reactor, counters, accepted),
             lambda bare: None,  # a user of an examination is not a known user
         )

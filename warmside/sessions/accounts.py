@@ -25,7 +25,7 @@ class UserAccounts:
     def __init__(self, reactor: Any, users: KnownUsers, stores: Stores, ender: SessionEnder) -> None:
         self.reactor = reactor
         self._users = users
-        self._passwords = stores.passwords
+        self._credentials = stores.credentials
         self._ends = stores.ends
         self._ender = ender
 
@@ -56,7 +56,7 @@ class UserAccounts:
         # Files of 0.1 have users under the spelling that ejabberd uses.
         spellings = {bare, f"{jid.user}@{ascii_host(jid.host)}"}
         await self._ends.mark(bare)
-        await self._passwords.store.revoke_all(bare)
+        await self._credentials.store.revoke_all(bare)
         await self._users.forget(*spellings)
         for _ in range(MAX_ROUNDS):
             try:

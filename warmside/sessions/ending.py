@@ -103,6 +103,7 @@ class _Call:
         self._warmer = ender.warmer
         self._reactor = ender.warmer.reactor
         self._passwords = ender.stores.passwords
+        self._credentials = ender.stores.credentials
         self._ends = ender.stores.ends
         self._slots = ender.slots(jid.host)
         self._looking: Login | None = None
@@ -122,7 +123,7 @@ class _Call:
         try:
             await self._ends.mark(self._jid.full())
             if self._jid.resource is None:
-                await self._passwords.store.revoke_all(bare)
+                await self._credentials.store.revoke_all(bare)
             await self._warmer.ensure_safe(self._bare, task)
             await self._end_all(task)
         finally:

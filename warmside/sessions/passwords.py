@@ -51,11 +51,14 @@ class OneTimePasswords:
 class Stores:
     """Stores that warming uses.
 
-    :param passwords: one-time passwords.
+    :param passwords: one-time passwords of this machine, for its own logins.
+    :param credentials: one-time passwords for clients that log in themselves, valid at every machine. Its store
+        revokes all passwords of a user, also those of this machine.
     :param verdicts: verdicts on hosts.
     :param ends: ended users and sessions.
     """
 
     passwords: OneTimePasswords
+    credentials: OneTimePasswords
     verdicts: VerdictStore
     ends: SessionEnds

@@ -62,6 +62,7 @@ class Warmer:
         self._runtime = runtime
         self._hosts = hosts
         self._passwords = stores.passwords
+        self._credentials = stores.credentials
         self._ends = stores.ends
         self._remember = remember
         self._probing: WeakValueDictionary[str, LoginTask] = WeakValueDictionary()
@@ -125,8 +126,8 @@ class Warmer:
         return self.logins.spellings.served(jid)
 
     def revoke_later(self, minted: OneTimePassword) -> None:
-        """Revoke a password that was not delivered."""
-        self._passwords.revoke_later(minted)
+        """Revoke a password of `mint` that was not delivered."""
+        self._credentials.revoke_later(minted)
 
     def end_later(self, session: WarmSession) -> None:
         """End a session whose reply was not delivered. This goes on while warmside is stopping."""
@@ -226,13 +227,13 @@ class Warmer:
         if not (jid.host.isascii() or self.logins.spellings.is_served(jid.host)):
             # Another process may have probed the host: only a login shows this one how the server spells it.
             await self._authenticate_unknown_user(jid.host, Kind.ONE_TIME)
-        await self._require_not_ended(began, jid)
-        self._remember(jid.userhost())
-        minted = await self._passwords.mint(jid.userhost())
+        minted = await self._credentials.mint(jid.userhost())
         try:
+            # Checked before a removed user would become known again.
             await self._require_not_ended(began, jid)
+            self._remember(jid.userhost())
         except BaseException:
-            await self._passwords.revoke(minted)
+            await self._credentials.revoke(minted)
             raise
         return minted
 

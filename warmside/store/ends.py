@@ -1,10 +1,10 @@
 """Ended users, in the file of the one-time passwords: logins that began before are not handed out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from warmside.store.database import BUSY_TIMEOUT, Schema, SQLiteTables
+from warmside.store.database import BUSY_TIMEOUT, Schema, SQLiteTables, store_errors
 from warmside.store.sqlite import PASSWORDS, STORE
 
 MARK_LIFETIME = 600.0
@@ -26,11 +26,12 @@ CREATE TABLE IF NOT EXISTS ending (
 )
 # The time starts at 0 with each boot. In a file that survives a boot, a time in the future is of an earlier one.
 ENDED = "SELECT 1 FROM ends WHERE jid IN ({marks}) AND ended BETWEEN ? AND ?"
-# A process that has waited for the file's lock has an earlier time than the one that held it.
+# A process that has waited for the file's lock has an earlier time than the one that held it. A mark from the future is
+# of an earlier boot.
 MARK = """
-INSERT INTO ends (jid, ended) VALUES (:jid, :now)
+INSERT INTO ends (jid, ended) VALUES (:jid, :ended)
 ON CONFLICT (jid) DO UPDATE SET ended = excluded.ended
-WHERE ended NOT BETWEEN :now AND :now + :waited
+WHERE ended < excluded.ended OR ended > :now + :waited
 """
 BEGIN = """
 INSERT INTO ending (jid, lease, until) VALUES (:jid, :lease, :now + :seconds)
@@ -63,7 +64,20 @@ class SQLiteEnds(SQLiteTables):
 
     async def mark(self, jid: str) -> None:
         """See `SessionEnds.mark`."""
-        self._change(MARK, {"jid": jid, "now": self.now(), "waited": 2 * BUSY_TIMEOUT})
+        self.mark_at({jid: self.now()})
+
+    def mark_at(self, marks: Mapping[str, float]) -> None:
+        """Mark JIDs as ended at given times, in one transaction. A later mark of a JID stays.
+
+        :param marks: times in seconds of the clock `now`, by JID.
+        """
+        now = self.now()
+        with store_errors(STORE), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany(
+                MARK,
+                [{"jid": jid, "ended": ended, "now": now, "waited": 2 * BUSY_TIMEOUT} for jid, ended in marks.items()],
+            )
 
     async def ended_since(self, began: float, *jids: str) -> bool:
         """See `SessionEnds.ended_since`."""

@@ -133,6 +133,9 @@ ADMIN_LIMIT = AddressLimit(
     min_pending=4,
 )
 
+LOCAL_KEYS = ("ejabberd", "restoring")
+"""How the keys of counters begin that belong to one machine: its ejabberd counts its own failures and successes."""
+
 AT_EJABBERD = (EJABBERD_LIMIT, EJABBERD_ADDRESS_LIMIT)
 MAX_PROBE_FAILURES, MAX_REPEATED_PROBE_FAILURES = 14, 5
 """Failures from which on probes are refused; they are counted with all others. The users' limit is between them."""
