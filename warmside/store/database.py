@@ -5,7 +5,7 @@ spite of any timeout. Each file is therefore opened under a file lock.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,13 @@ class Schema:
     """Tables of a database, and the version of their layout (SQLite's ``user_version``).
 
     A file without a version (0) has the tables of version 1. ``statements`` create missing tables and
-    run at every opening.
+    run at every opening. ``upgrade`` runs after them, in the transaction that sets the version, if the file has an
+    older version or is new. It has to accept tables that are upgraded already.
     """
 
     version: int
     statements: str
+    upgrade: Callable[[sqlite3.Connection], None] | None = None
 
 
 @contextmanager
@@ -56,6 +58,7 @@ def open_database(path: Path | None, schema: Schema, *, durable: bool) -> sqlite
     if path is None:
         memory = sqlite3.connect(":memory:", isolation_level=None)
         memory.executescript(schema.statements)
+        _upgrade(memory, schema)
         return memory
     private_file(path)
     with file_lock(path.with_name(path.name + ".lock"), LOCK_TIMEOUT):
@@ -67,7 +70,7 @@ def open_database(path: Path | None, schema: Schema, *, durable: bool) -> sqlite
             connection.execute(f"PRAGMA synchronous = {'NORMAL' if durable else 'OFF'}")
             connection.executescript(schema.statements)
             if version < schema.version:
-                connection.execute(f"PRAGMA user_version = {schema.version}")
+                _upgrade(connection, schema)
         except BaseException:
             connection.close()
             raise
@@ -97,6 +100,14 @@ class SQLiteTables:
         """Run a statement and return the number of rows that it has changed."""
         with store_errors(self._name):
             return self._database.execute(statement, values).rowcount
+
+
+def _upgrade(connection: sqlite3.Connection, schema: Schema) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if schema.upgrade is not None:
+            schema.upgrade(connection)
+        connection.execute(f"PRAGMA user_version = {schema.version}")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path, supported: int) -> int:

@@ -100,8 +100,8 @@ class KnownUsers(Protocol):
     def exists(self, bare: str) -> bool:
         """Return True if the user exists."""
 
-    def remember(self, bare: str) -> None:
-        """Add a user, because a session or a credential was created for this JID."""
+    def remember(self, bare: str) -> object:
+        """Add a user, because a session or a credential was created for this JID. It waits for no server."""
 
     async def announce(self, bares: Collection[str]) -> int:
         """Add users in one transaction: all of them or, after an error, none. Return how many were new.

@@ -48,7 +48,37 @@ WHERE expires <= :now OR count < :limit
 RETURNING count
 """
 
-USERS = Schema(version=1, statements="CREATE TABLE IF NOT EXISTS users (jid TEXT PRIMARY KEY) WITHOUT ROWID;")
+
+
+def _upgrade_users(connection: sqlite3.Connection) -> None:
+    """Add the columns and tables of version 2. No row is rewritten."""
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(users)")}
+    for column in ("score", "pending"):
+        if column not in columns:
+            connection.execute(f"ALTER TABLE users ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    connection.execute("CREATE INDEX IF NOT EXISTS pending_users ON users (jid) WHERE pending = 1")
+    connection.execute("CREATE TABLE IF NOT EXISTS followed (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT)")
+
+
+USERS = Schema(
+    version=2,
+    statements="CREATE TABLE IF NOT EXISTS users (jid TEXT PRIMARY KEY) WITHOUT ROWID;",
+    upgrade=_upgrade_users,
+)
+"""Known users, and removed users of which other machines know.
+
+``score`` is 2 * version, or 2 * version + 1 for a removed user; see `warmside.store.redisusers`. It is 0 for a user that
+is known to this machine alone. ``pending`` is 1 for a user that is known again, or newly, and not yet announced to the
+other machines; ``score`` is then the state before.
+"""
+EXISTS = "SELECT 1 FROM users WHERE jid = ? AND (score % 2 = 0 OR pending = 1)"
+ADD_USER = """
+INSERT INTO users (jid, pending) VALUES (?1, ?2)
+ON CONFLICT (jid) DO UPDATE SET pending = 1 WHERE score % 2 = 1 AND pending = 0
+"""
+REMOVE_LOCAL = "DELETE FROM users WHERE score = 0 AND jid IN ({marks})"
+REMOVE_SHARED = "UPDATE users SET score = score | 1, pending = 0 WHERE score > 0 AND jid IN ({marks})"
+UNFOLLOW = "DELETE FROM followed"
 
 
 class SQLiteStore(SQLiteTables):
@@ -152,33 +182,47 @@ class SQLiteKnownUsers(SQLiteTables):
     A user that does not exist can't be added as a contact and loses messages while offline. Every user
     of a session or credential is therefore stored until removed.
 
+    The file may have been shared with other machines before, see `warmside.store.usersfile`. Then a removed user leaves a
+    row, so that it stays removed if the file is shared again.
+
     :param path: the file; ``None`` keeps everything in this process's memory.
     :raises StoreError: the file can't be opened.
     """
 
+    shared = False
+    """True if other machines get to know the users that are added."""
+
     def __init__(self, path: Path | None) -> None:
         super().__init__(f"file of known users {path} failed", path, USERS, durable=True)
+        if not self.shared and self._run("SELECT 1 FROM followed"):
+            self._change(UNFOLLOW)
 
     def exists(self, bare: str) -> bool:
         """See `KnownUsers.exists`."""
-        return bool(self._run("SELECT 1 FROM users WHERE jid = ?", (bare,)))
+        return bool(self._run(EXISTS, (bare,)))
 
-    def remember(self, bare: str) -> None:
-        """See `KnownUsers.remember`. Read first: a user that is stored already costs no write."""
-        if not self.exists(bare):
-            self._change("INSERT OR IGNORE INTO users (jid) VALUES (?)", (bare,))
+    def remember(self, bare: str) -> bool:
+        """See `KnownUsers.remember`. Read first: a user that is stored already costs no write.
+
+        :returns: True if the user was added.
+        """
+        return not self.exists(bare) and self._change(ADD_USER, (bare, self.shared)) > 0
 
     async def announce(self, bares: Collection[str]) -> int:
         """See `KnownUsers.announce`."""
         with store_errors(self._name), self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            statement = "INSERT OR IGNORE INTO users (jid) VALUES (?)"
-            return self._database.executemany(statement, ((bare,) for bare in bares)).rowcount
+            return self._database.executemany(ADD_USER, ((bare, self.shared) for bare in bares)).rowcount
 
     async def forget(self, *bares: str) -> bool:
         """See `KnownUsers.forget`."""
         marks = ", ".join("?" * len(bares))
-        return self._change(f"DELETE FROM users WHERE jid IN ({marks})", bares) > 0  # noqa: S608
+        with store_errors(self._name), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            stored = any([self.exists(bare) for bare in bares])
+            self._database.execute(REMOVE_LOCAL.format(marks=marks), bares)
+            self._database.execute(REMOVE_SHARED.format(marks=marks), bares)
+        return stored
 
     def check(self, bare: str) -> None:
         """See `KnownUsers.check`. The commit writes the page that both statements have changed."""
