@@ -1,6 +1,12 @@
-"""Two nodes with one Redis, each behind a proxy of its own, and the faults that can hit them."""
+"""Two nodes with one Redis, each behind a proxy of its own, and the faults that can hit them.
 
+Redis has the user of docs/CLUSTER.md with its rights, and no others.
+"""
+
+import http.client
 import os
+import re
+import secrets
 import shutil
 import signal
 import time
@@ -20,6 +26,10 @@ LAG_TIME = 2.0
 """Seconds for which the replica of a failover lacks what the primary got."""
 ROUND_TRIP = 0.2
 """Seconds of a round trip to a slow Redis."""
+USER = re.compile(r"^user warmside on >PASSWORD .*$", re.M)
+"""The line of Redis's ACL in docs/CLUSTER.md."""
+REQUESTS = 16
+"""Requests on connections of their own that reach both processes of a node, but for one time in 30,000."""
 BUILDS = ("unfenced", "get-del", "run-id")
 """Weakened builds of tests/bench/weakened.py."""
 
@@ -33,6 +43,11 @@ class World:
 
     def __init__(self, folder: Path, build: str | None = None) -> None:
         self._closing = ExitStack()
+        self._password, self._acl, self._servers = folder / "redis-password", folder / "redis.acl", list[RedisServer]()
+        secret = secrets.token_hex(16)
+        self._password.write_text(secret)
+        self._password.chmod(0o600)
+        self._acl.write_text(f"user default on nopass ~* &* +@all\n{documented_user().replace('PASSWORD', secret)}\n")
         self.redis = self._redis()
         self.proxies = [SlowProxy(self.redis.port, 0.0).__enter__() for _ in range(2)]
         for proxy in self.proxies:
@@ -56,9 +71,9 @@ class World:
         self._closing.close()
 
     def until_ready(self) -> None:
-        """Wait until every part of every node is ready."""
+        """Wait until every part of every process of every node is ready: each request reaches one process."""
         for node in self.nodes:
-            until(lambda node=node: node.request("GET", "/ready").status == 200)  # type: ignore[misc]
+            until(lambda node=node: all(ready(node) for _ in range(REQUESTS)))  # type: ignore[misc]
 
     def switch(self, redis: RedisServer) -> None:
         """Let the name of Redis lead to another server, as after a failover."""
@@ -76,12 +91,36 @@ class World:
         return replica, link
 
     def _redis(self) -> RedisServer:
-        redis = RedisServer("--appendonly", "yes").start()
+        redis = RedisServer("--appendonly", "yes", "--aclfile", str(self._acl)).start()
         self._closing.callback(redis.stop)
+        self._servers.append(redis)
         return redis
 
+    def denied(self) -> list[str]:
+        """Return what the running Redis servers have denied to the user of docs/CLUSTER.md."""
+        found: list[str] = []
+        for server in self._servers:
+            if server.process.poll() is None:
+                found += [str(dict(zip(each[::2], each[1::2], strict=True))) for each in server.command("ACL", "LOG")]
+        return found
+
     def _toml(self, number: int) -> str:
-        return f'\n[shared]\nurl = "redis://127.0.0.1:{self.proxies[number - 1].port}"\n'
+        url = f"redis://warmside@127.0.0.1:{self.proxies[number - 1].port}"
+        return f'\n[shared]\nurl = "{url}"\npassword_file = "{self._password}"\n'
+
+
+def documented_user() -> str:
+    """Return the line for Redis's user in docs/CLUSTER.md."""
+    found = USER.findall((ROOT / "docs/CLUSTER.md").read_text())
+    assert len(found) == 1, "docs/CLUSTER.md needs one line with the ACL of Redis"
+    return str(found[0])
+
+
+def ready(node: Server) -> bool:
+    """Return True if ``/ready`` of a process answers 200."""
+    with suppress(OSError, http.client.HTTPException):
+        return node.request("GET", "/ready").status == 200
+    return False
 
 
 def follow(redis: RedisServer, port: int) -> None:
@@ -167,6 +206,15 @@ def cut_off(world: World) -> Iterator[None]:
     world.proxies[1].hold()
     yield
     world.proxies[1].release()
+
+
+@contextmanager
+def cut_off_and_failed_over(world: World) -> Iterator[None]:
+    """The network between node 2 and Redis delivers nothing; then a replica that lacks the last seconds takes over."""
+    with cut_off(world):
+        time.sleep(LAG_TIME)
+    with failed_over(world):
+        yield
 
 
 @contextmanager

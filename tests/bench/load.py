@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import itertools
 import random
+import secrets
 import threading
 import time
 from collections import deque
@@ -26,6 +27,8 @@ ERROR_PAUSE = 0.1
 """Seconds after an operation that failed, as a client waits."""
 REPLAY_TIME = 25.0
 """Seconds for which a used password is tried again; it would live for 30."""
+RECENT_TIME = 5.0
+"""Seconds; a failover loses the last ones."""
 USERS = 40
 """Names of the users of each node."""
 LOST = (OSError, http.client.HTTPException, Terminated, AssertionError)
@@ -51,6 +54,7 @@ class Load:
     def __init__(self, nodes: Sequence[Server]) -> None:
         self.history = History()
         self.nodes = dict(enumerate(nodes, 1))
+        self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._used: deque[Used] = deque(maxlen=500)
         self._over = threading.Event()
@@ -60,7 +64,7 @@ class Load:
         tasks += [(self.credential, pair) for pair in pairs]
         tasks += [(self.revocation, pair) for pair in pairs]
         tasks += [(self.announcement, (node,)) for node in self.nodes]
-        tasks += [(self.replay, ())] * 2
+        tasks += [(self.replay, ())] * 3
         self._threads = [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]
         self._logins = ThreadPoolExecutor(8)
 
@@ -106,24 +110,25 @@ class Load:
         """Ask a node for a credential, revoke it at the other, and log in with it at both."""
         user = f"revoked{node}-{turn % USERS}"
         minted = self._mint(node, user)
+        with self.history.operation(Kind.REVOKE, other, f"{user}@{HOST}") as operation:
+            self._post(operation, "/end", jid=f"{user}@{HOST}")
         if minted is None:
             return
-        with self.history.operation(Kind.REVOKE, other, minted.user) as operation:
-            self._post(operation, "/end", jid=minted.user)
         accepted = [self.log_in(at, minted) for at in (node, other)]
         if any(accepted) or operation.result is Result.OK:
             self._used.append(minted)
 
     def announcement(self, node: int, turn: int) -> None:
         """Announce a new user."""
-        user = f"new{node}-{turn}@{HOST}"
+        user = f"new{node}-{self._run}-{turn}@{HOST}"
         with self.history.operation(Kind.ANNOUNCE, node, user) as operation:
             self._post(operation, "/users", jids=[user])
         self._over.wait(5 * PAUSE)
 
     def replay(self, turn: int) -> None:
-        """Try a used password again."""
-        used = [each for each in self._used.copy() if each.since > time.monotonic() - REPLAY_TIME]
+        """Try a used password again, every second time one that was used within `RECENT_TIME`."""
+        since = time.monotonic() - (RECENT_TIME if turn % 2 else REPLAY_TIME)
+        used = [each for each in self._used.copy() if each.since > since]
         if used:
             self.log_in(random.choice(list(self.nodes)), random.choice(used))
 
@@ -172,4 +177,5 @@ class Load:
         operation.result = Result.OK if reply.status == 200 else Result.REFUSED
         if reply.status != 200:
             operation.detail = f"{reply.status} {reply.json().get('detail', '')}"[:160]
+            self._over.wait(ERROR_PAUSE)
         return reply
