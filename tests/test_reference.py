@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_cli import COMMANDS
-from warmside.config.settings import Admins, Bosh, Extauth, Http, Log, Passwords, Policy
+from warmside.config.settings import Admins, Bosh, Extauth, Http, Log, Passwords, Policy, Shared
 from warmside.findings import KINDS
 from warmside.sessions.model import WarmSession
 from warmside.web.fields import WARM_FIELDS
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TABLES = {
     "admins": Admins, "http": Http, "bosh": Bosh, "passwords": Passwords, "extauth": Extauth, "policy": Policy,
-    "log": Log,
+    "log": Log, "shared": Shared,
 }  # fmt: skip
 MAX_README = 275
 """Lines of README.md, which is no reference."""
@@ -40,7 +40,7 @@ def names(cell: str) -> list[str]:
 def test_every_key_of_the_configuration_is_described() -> None:
     described = [name for row in rows("CONFIGURATION.md", "| key | default | meaning |") for name in names(row[0])]
     keys = {f"{table}.{field.name}" for table, kind in TABLES.items() for field in fields(kind)}
-    assert sorted(described) == sorted(keys - {"admins.narrowed"} | {"insecure"})
+    assert sorted(described) == sorted(keys - {"admins.narrowed", "shared.place"} | {"insecure"})
 
 
 def test_every_command_is_described() -> None:

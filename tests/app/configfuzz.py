@@ -79,7 +79,8 @@ hosts = st.sampled_from(
 ports = st.sampled_from(["", ":", ":0", ":1", ":65535", ":65536", ":x", ":-1", ":" + "9" * 5000, ":٣"])
 urls = st.builds(
     lambda scheme, host, port, path: f"{scheme}://{host}{port}{path}",
-    st.sampled_from(["http", "https", "HTTP", "ftp", "http+unix", "http+unix:///run/x.sock:/bosh", "", "javascript"]),
+    st.sampled_from(["http", "https", "HTTP", "ftp", "http+unix", "http+unix:///run/x.sock:/bosh", "", "javascript", "redis",
+                     "rediss", "redis+unix"]),
     hosts,
     ports,
     st.sampled_from(["", "/", "/bosh", "/%", "/%zz", "/%00", "/?a=b", "/#x", "//", "/\r\nX: y", "/ü", "/["]),
@@ -164,6 +165,8 @@ SUITABLE: dict[str, st.SearchStrategy[Any]] = {
     "program": programs,
     "program_copies": st.integers(1, 100),
     "secret_file": paths,
+    "password_file": paths,
+    "prefix": texts,
     "authority": authorities,
     "users": st.one_of(words, st.lists(jids, max_size=2)),
     "users_file": paths,

@@ -101,25 +101,25 @@ class Services(ServiceCase):
         self.record(made, HostState.CACHING)
         self.assertEqual(json.loads((await self.get(made, "/ready")).text)["hosts"], "unsafe example.org")
         await self.serving()
-        self.assertEqual(made._verdicts.unsafe(), [])
+        self.assertEqual(made._stores.stores.verdicts.unsafe(), [])
         self.record(made, HostState.CACHING)
         made.reload()
-        self.assertEqual(made._verdicts.unsafe(), [])
+        self.assertEqual(made._stores.stores.verdicts.unsafe(), [])
 
     async def test_an_extauth_request_ends_the_back_off_of_its_host(self) -> None:
         made = await self.serving()
         self.record(made, HostState.REFUSED)
         made.answered(None, False)
         made.answered(ExtauthRequest.parse(b"isuser:juliet:other.example"), False)
-        self.assertIsNotNone(made._verdicts.get("example.org"))
+        self.assertIsNotNone(made._stores.stores.verdicts.get("example.org"))
         made.answered(ExtauthRequest.parse(b"isuser:juliet:example.org"), False)
-        self.assertIsNone(made._verdicts.get("example.org"))
+        self.assertIsNone(made._stores.stores.verdicts.get("example.org"))
 
     def record(self, made: WarmsideService, state: HostState) -> None:
         """Record a verdict on example.org."""
-        now = made._verdicts.now()
-        self.assertTrue(made._verdicts.begin("example.org", "lease", 5))
-        self.assertTrue(made._verdicts.record("example.org", "lease", HostVerdict(state, now, now + 60, 1, "{}")))
+        now = made._stores.stores.verdicts.now()
+        self.assertTrue(made._stores.stores.verdicts.begin("example.org", "lease", 5))
+        self.assertTrue(made._stores.stores.verdicts.record("example.org", "lease", HostVerdict(state, now, now + 60, 1, "{}")))
 
     async def test_relays_are_answered_until_the_close(self) -> None:
         self.folder.write(f'[extauth]\nlisten = "unix:{self.folder.path}/x.sock"\nusers = "any"\n')
@@ -219,7 +219,7 @@ class Services(ServiceCase):
     async def test_expired_passwords_are_removed_and_an_error_is_logged(self) -> None:
         self.patch(cleanup, "SWEEP_INTERVAL", 0.01)
         made = await self.serving()
-        await made._store.mint("juliet@example.org", -1)
+        await made._stores.plain.mint("juliet@example.org", -1)
         count = "SELECT count(*) FROM passwords"
         while self.databases.connections[0].execute(count).fetchone() != (0,):
             await deferLater(reactor, 0.005)

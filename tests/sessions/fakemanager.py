@@ -254,10 +254,13 @@ class Warming(TestCase):
         self.manager = ConnectionManager(reactor, url, connections)
         self.addCleanup(self.manager.close)
         host = BoshHost(settings, self.manager)
-        passwords = OneTimePasswords(self.store, 30)
         runtime = Runtime(clock, deferToThread)
-        self.stores = Stores(passwords, passwords, self.verdicts, self.ends)
+        self.stores = self.make_stores(OneTimePasswords(self.store, 30))
         self.warmer = Warmer(runtime, lambda _: host, self.stores, self.throttle, self.remembered.append)
+
+    def make_stores(self, passwords: OneTimePasswords) -> Stores:
+        """Return the stores of the warmer."""
+        return Stores(passwords, passwords, self.verdicts, self.ends)
 
     async def warm(self, **fields: Any) -> WarmSession:
         """Warm a session."""

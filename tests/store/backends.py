@@ -20,6 +20,8 @@ class Backend(Protocol):
 
     kind: str
     where: str
+    expires_itself: bool
+    """True if what has expired is removed without a cleanup."""
 
     def fresh(self) -> "Backend":
         """Return an empty store of the same kind."""
@@ -44,6 +46,7 @@ class SQLiteBackend:
     """SQLite in a folder, or in memory (``where`` is empty), where connections share nothing."""
 
     kind = "sqlite"
+    expires_itself = False
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -81,4 +84,9 @@ class SQLiteBackend:
 
 def open_backend(kind: str, where: str) -> Backend:
     """Return the backend of this kind; the child process opens the same data as its parent with it."""
-    return {"sqlite": SQLiteBackend}[kind](where)
+    if kind == "redis":
+        # Imported here: the stores in SQLite need no reactor.
+        from tests.store.redisbackend import RedisBackend
+
+        return RedisBackend(where)
+    return SQLiteBackend(where)

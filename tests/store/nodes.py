@@ -10,6 +10,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.python.failure import Failure
 
 from tests.redisserver import RedisServer
+from warmside.config.settings import Shared
 from warmside.store.redisclient import RedisClient
 from warmside.store.redisusers import SharedUsers
 from warmside.store.usersfile import SharedUsersFile
@@ -59,10 +60,17 @@ class Node:
     :param path: the machine's file.
     """
 
-    def __init__(self, spinner: Spinner, server: RedisServer, path: Path, prefix: str = "warmside:") -> None:
+    def __init__(
+        self,
+        spinner: Spinner,
+        server: RedisServer,
+        path: Path,
+        prefix: str = "warmside:",
+        settings: Shared | None = None,
+    ) -> None:
         self._spinner = spinner
         self.path = path
-        self._settings = server.settings(unix=True, prefix=prefix)
+        self._settings = settings or server.settings(unix=True, prefix=prefix)
         self.start()
 
     def start(self, *, connected: bool = True) -> None:

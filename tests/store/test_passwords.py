@@ -100,24 +100,25 @@ def test_all_passwords_of_one_user_are_revoked_and_no_others(store: Passwords) -
     assert store.redeem(romeos, ROMEO)
 
 
-def test_expired_passwords_are_removed(store: Passwords) -> None:
+def test_expired_passwords_are_removed(store: Passwords, backend: Backend) -> None:
     store.mint(lifetime=10)
     valid = store.mint(lifetime=11)
     store.clock.advance(10)
-    assert store.sweep() == 1
+    assert store.sweep() == (0 if backend.expires_itself else 1)
     assert store.redeem(valid)
 
 
-def test_a_closed_store_raises_store_error(store: Passwords) -> None:
+def test_a_closed_store_raises_store_error(store: Passwords, backend: Backend) -> None:
     password = store.mint()
     store.close()
     calls: list[Callable[[], object]] = [
         store.mint,
-        store.sweep,
         lambda: store.redeem(password),
         lambda: store.revoke(password),
         lambda: store.revoke_all(JULIET),
     ]
+    if not backend.expires_itself:
+        calls.append(store.sweep)
     for call in calls:
         with pytest.raises(StoreError) as raised:
             call()

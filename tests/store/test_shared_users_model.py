@@ -25,7 +25,7 @@ Users = dict[str, tuple[int, bool]]
 NEVER = (0, False)
 
 
-class Machine:
+class Knowledge:
     """What one machine knows. ``pending`` has the number of the change that it knew of when a user logged in."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class SharedUsersMachine(RuleBasedStateMachine):
         self._prefix = f"{folder.name}:"
         files = [folder / f"{number}.sqlite" for number in [*range(MACHINES), 0]]
         self._nodes = [Node(spinner, server, file, self._prefix) for file in files]
-        self._machines = [Machine() for _ in range(MACHINES)]
+        self._machines = [Knowledge() for _ in range(MACHINES)]
         self._numbers = itertools.count(1)
         self._shared: Users = {}
         self._saved: tuple[Users, list[Any]] = ({}, [None, None])
@@ -150,7 +150,7 @@ class SharedUsersMachine(RuleBasedStateMachine):
     def _on_machine(self, number: int) -> list[int]:
         return [number, MACHINES] if number == 0 else [number]
 
-    def _machine(self, node: int) -> Machine:
+    def _machine(self, node: int) -> Knowledge:
         return self._machines[node % MACHINES]
 
     def _online(self, node: int) -> bool:
@@ -187,20 +187,21 @@ def server() -> Iterator[RedisServer]:
     server.stop()
 
 
-def test_machines_agree_with_the_model(
-    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machines_agree_with_the_model(server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followusers, "PAGE", 2)
     monkeypatch.setattr(followusers, "POLL_INTERVAL", 0.01)  # no message comes when Redis has lost its content
     spinner = Spinner()
     folders = (tmp_path / f"run{number}" for number in itertools.count())
 
-    def machine() -> SharedUsersMachine:
-        folder = next(folders)
-        folder.mkdir(mode=0o700)
-        return SharedUsersMachine(spinner, server, folder)
+    class Machine(SharedUsersMachine):
+        """A new folder for each run."""
+
+        def __init__(self) -> None:
+            folder = next(folders)
+            folder.mkdir(mode=0o700)
+            super().__init__(spinner, server, folder)
 
     try:
-        run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25))  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=25))
     finally:
         spinner.close()

@@ -29,6 +29,7 @@ INSERT INTO counts VALUES ('x', 3, 1e12);
 INSERT INTO users VALUES ('juliet@example.org');
 """
 """Tables of releases that recorded no version."""
+VERSIONS = {SQLiteStore: 1, SQLiteFailureCounters: 1, SQLiteKnownUsers: 2}
 STORES = [SQLiteStore, SQLiteFailureCounters, SQLiteKnownUsers]
 Store = type[SQLiteStore | SQLiteFailureCounters | SQLiteKnownUsers]
 OPEN_EACH_LINE = """
@@ -188,18 +189,20 @@ def test_a_file_without_a_version_is_upgraded_and_keeps_its_content(store: Store
     _create(path, UNVERSIONED)
     store(path)
     store(path)
-    assert _read(path, "PRAGMA user_version") == [(1,)]
+    assert _read(path, "PRAGMA user_version") == [(VERSIONS[store],)]
     assert _read(path, "SELECT jid FROM passwords UNION ALL SELECT jid FROM users") == [(JULIET,), (JULIET,)]
     assert _read(path, "SELECT key, count FROM counts") == [("x", 3)]
 
 
 @pytest.mark.parametrize("store", STORES)
 def test_a_file_with_a_newer_version_is_rejected_and_left_unchanged(store: Store, path: Path) -> None:
-    _create(path, "CREATE TABLE future (x); PRAGMA user_version = 2;")
+    version = VERSIONS[store]
+    _create(path, f"CREATE TABLE future (x); PRAGMA user_version = {version + 1};")
     before = path.read_bytes()
     with pytest.raises(StoreError) as raised:
         store(path)
-    assert str(raised.value).startswith(f"{path} has schema version 2, and this release supports versions up to 1: ")
+    expected = f"{path} has schema version {version + 1}, and this release supports versions up to {version}: "
+    assert str(raised.value).startswith(expected)
     assert "upgrade warmside" in str(raised.value)
     assert path.read_bytes() == before
 

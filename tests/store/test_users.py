@@ -1,15 +1,22 @@
 """Known users: stored until they are removed."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.store.backends import Backend
+from tests.store.backends import Backend, SQLiteBackend
 from tests.support import now
 from warmside.store.interface import KnownUsers, StoreError, UsersNotKept
 from warmside.store.users import ConstantUsers
 
 JULIET = "juliet@example.org"
+
+
+@pytest.fixture
+def shared_backend(tmp_path: Path) -> Backend:
+    """Return the file of one machine. What several machines share has its own tests."""
+    return SQLiteBackend(str(tmp_path))
 
 
 def test_users_are_stored_until_they_are_removed(shared_backend: Backend) -> None:

@@ -1,26 +1,32 @@
 """``warmside announce``: announce users in the store itself, from a file or stdin.
 
-The service need not run. It sees the users at once, because all processes read the same file.
+The service need not run. It sees the users at once, because all processes read the same file. With ``shared.url``
+the users are announced through Redis, to all machines.
 """
 
 import os
 import pwd
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from warmside.app.reactorthread import ReactorThread
 from warmside.app.resources import StartError, open_users, users_file_errors, users_path
+from warmside.app.sharedannounce import open_shared_users
 from warmside.config.folders import SYSTEM_STATE
 from warmside.config.loader import ConfigError, load
 from warmside.config.settings import Config
 from warmside.jids import MAX_CHARACTERS, InvalidJID, prepare_uncached
-from warmside.store.interface import KnownUsers, StoreError, UsersNotKept
+from warmside.store.interface import StoreError, UsersNotKept
+
+Announce = Callable[[list[str]], int]
+"""Announces users, and returns how many were new."""
 
 AT_ONCE = 1000
 """Users in one transaction."""
@@ -53,23 +59,57 @@ def run(config_path: Path, source: Path | None) -> int:
         try:
             with users_file_errors(config):
                 path = _find_path(config)
-            users = open_users(config, path)
+            with _opened(config, path) as announce:
+                if source is None and lines.isatty():
+                    print("enter bare JIDs, one on each line, and end with Ctrl-D", file=sys.stderr)
+                return _Announcement(config, announce, "stdin" if source is None else str(source)).run(lines, path)
         except StartError as error:
             return _fail(str(error), EXIT_FAILED)
-        if source is None and lines.isatty():
-            print("enter bare JIDs, one on each line, and end with Ctrl-D", file=sys.stderr)
+
+
+def _opened(config: Config, path: Path | None) -> AbstractContextManager[Announce]:
+    return _opened_file(config, path) if config.shared.url is None or path is None else _opened_shared(config, path)
+
+
+@contextmanager
+def _opened_file(config: Config, path: Path | None) -> Iterator[Announce]:
+    """Open the users of this machine."""
+    users = open_users(config, path)
+
+    def announce(bares: list[str]) -> int:
+        results: list[Any] = []
+        Deferred.fromCoroutine(users.announce(bares)).addBoth(results.append)
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return int(results[0])
+
+    try:
+        yield announce
+    finally:
+        users.close()
+
+
+@contextmanager
+def _opened_shared(config: Config, path: Path) -> Iterator[Announce]:
+    """Open the users of several machines. The reactor runs in a thread, since this one waits for lines and signals."""
+    with _uninterrupted():  # the new thread never gets an interrupt
+        thread = ReactorThread()
+    try:
+        users = thread.call(lambda: open_shared_users(config, path, thread.reactor))
         try:
-            return _Announcement(config, users, "stdin" if source is None else str(source)).run(lines, path)
+            yield lambda bares: thread.call(lambda: users.announce(bares))
         finally:
-            users.close()
+            thread.call(users.close)
+    finally:
+        thread.stop()
 
 
 class _Announcement:
     """One run of the command."""
 
-    def __init__(self, config: Config, users: KnownUsers, name: str) -> None:
+    def __init__(self, config: Config, announce: Announce, name: str) -> None:
         self._config = config
-        self._users = users
+        self._announce_all = announce
         self._name = name
         self._shows_progress = sys.stderr.isatty()
         self._done = 0
@@ -90,10 +130,11 @@ class _Announcement:
             return _fail(f"{error}. {self._summary()}; run the command again once this is fixed")
         self._end_progress()
         try:
-            print(f"{self._summary()}, in {path}", flush=True)
+            place = path if self._config.shared.url is None else f"{path} and Redis"
+            print(f"{self._summary()}, in {place}", flush=True)
         except OSError as error:
             sys.stdout = None  # nothing is left to be written at exit
-            return _fail(f"{self._summary()}, in {path}. This can't be written to stdout: {error.strerror}")
+            return _fail(f"{self._summary()}, in {place}. This can't be written to stdout: {error.strerror}")
         return 0
 
     def _calls(self, lines: BinaryIO) -> Iterator[list[str]]:
@@ -130,11 +171,7 @@ class _Announcement:
 
     def _announce(self, bares: list[str]) -> None:
         with _uninterrupted():
-            results: list[Any] = []
-            Deferred.fromCoroutine(self._users.announce(bares)).addBoth(results.append)
-            if isinstance(results[0], Failure):
-                results[0].raiseException()
-            self._added += results[0]
+            self._added += self._announce_all(bares)
             self._done += len(bares)
         if self._shows_progress:
             print(f"\r{self._summary()}", end="", file=sys.stderr, flush=True)

@@ -28,6 +28,7 @@ from warmside.config.loader import ConfigError
 from warmside.config.reloading import FileRefused, ReloadingFile
 from warmside.config.running import OtherConfiguration, ProcessRecord
 from warmside.config.settings import Config
+from warmside.config.shared import read_password
 from warmside.config.tables import printable
 from warmside.extauth.plugins import NoSuchAuthority
 from warmside.extauth.webapp import read_secret
@@ -36,6 +37,7 @@ from warmside.store.accepted import AcceptedPasswords
 from warmside.store.interface import KnownUsers, StoreError
 from warmside.store.sqlite import SQLiteKnownUsers
 from warmside.store.users import ConstantUsers
+from warmside.store.usersfile import SharedUsersFile
 from warmside.web.admins import read_admins
 
 log = Logger()
@@ -158,8 +160,16 @@ def secret_file(config: Config) -> "ReloadingFile[str] | None":
     return _reloading("extauth.secret_file", config, config.extauth.secret_file, read_secret)
 
 
+def shared_password(config: Config) -> "ReloadingFile[str] | None":
+    """Read Redis's password.
+
+    :raises ConfigError: the file can't be used.
+    """
+    return _reloading("shared.password_file", config, config.shared.password_file, read_password)
+
+
 def open_users(config: Config, path: Path | None) -> KnownUsers:
-    """Open the users for ``extauth.users``.
+    """Open the users for ``extauth.users``; the machine's file where several machines share them.
 
     :param path: `Paths.users`.
     :raises StartError: the file can't be opened.
@@ -168,7 +178,7 @@ def open_users(config: Config, path: Path | None) -> KnownUsers:
         setting = _users_setting(config)
         return ConstantUsers(setting == "extauth.users" and config.extauth.users == "any", setting)
     with users_file_errors(config):
-        return SQLiteKnownUsers(path)
+        return SQLiteKnownUsers(path) if config.shared.url is None else SharedUsersFile(path)
 
 
 def check_shareable(config: Config) -> None:

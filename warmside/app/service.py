@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from warmside.app import resources
 from warmside.app.authority import AuthorityMaker, authority_maker, open_authority
-from warmside.app.cleanup import Cleanup
 from warmside.app.drain import finish_requests
 from warmside.app.listening import Listener
 from warmside.app.managers import ConnectionManagers
 from warmside.app.resources import Paths, StartError, config_errors_for
 from warmside.app.startline import start_line
+from warmside.app.stores import OpenStores, open_stores
 from warmside.bosh.runner import Runtime
 from warmside.config.reloading import ReloadingFile
 from warmside.config.running import ProcessRecord
@@ -33,14 +33,7 @@ from warmside.extauth.server import ExtauthFactory
 from warmside.jids import prepare
 from warmside.sessions.accounts import UserAccounts
 from warmside.sessions.ending import SessionEnder
-from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
-from warmside.store.accepted import AcceptedPasswords
-from warmside.store.ends import SQLiteEnds
-from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, SessionEnds, VerdictStore
-from warmside.store.metered import MeteredStore
-from warmside.store.sqlite import SQLiteFailureCounters, SQLiteStore
-from warmside.store.verdicts import SQLiteVerdicts
 from warmside.throttle.throttle import Throttle
 from warmside.web.admins import AdminDirectory, AdminRealm
 from warmside.web.audited import Access
@@ -48,7 +41,7 @@ from warmside.web.authenticator import AdminAuthenticator
 from warmside.web.checker import AdminChecker
 from warmside.web.hashing import Bcrypt
 from warmside.web.metrics import FLUSH_INTERVAL, Metrics, open_metrics
-from warmside.web.readiness import Readiness, check_hosts, check_store
+from warmside.web.readiness import Check, Readiness, check_hosts, check_store
 from warmside.web.resources import resource_tree
 from warmside.web.site import BoundedSite
 
@@ -71,15 +64,9 @@ class WarmsideService:
     site: BoundedSite
     _admins: "ReloadingFile[dict[str, bytes]] | None" = None
     _secret: "ReloadingFile[str] | None" = None
+    _redis_password: "ReloadingFile[str] | None" = None
     _maker: AuthorityMaker | None
-    _plain_store: PasswordStore
-    _store: PasswordStore
-    _counters: FailureCounters
-    _verdicts: VerdictStore
-    _ends: SessionEnds
-    _accepted: AcceptedPasswords
-    _users: KnownUsers
-    _stores: Stores
+    _stores: OpenStores
     _managers: ConnectionManagers
     _warmer: Warmer
     _authority_check: AuthorityCheck
@@ -110,6 +97,7 @@ class WarmsideService:
             resources.check_shareable(self.config)
         self._admins = resources.admins_file(self.config)
         self._secret = resources.secret_file(self.config)
+        self._redis_password = resources.shared_password(self.config)
         self._maker = authority_maker(self.config)
         self.paths = resources.find_paths(self.config)
         resources.claim(self.config, self.paths, self._record)
@@ -131,17 +119,15 @@ class WarmsideService:
         """
         try:
             self._open_databases()
-            throttle = Throttle(self._reactor, self._counters, self._accepted)
+            throttle = Throttle(self._reactor, self._stores.counters, self._stores.accepted)
             self._managers = ConnectionManagers(self._reactor, self.config, self.metrics.connections)
             self._resources.push_async_callback(self._managers.close)
             self._warmer = self._make_warmer(throttle)
             self.site = self._make_site(throttle)
             self.authority = authority = self._open_authority()
-            stores = (self._store, self._counters, self._verdicts, self._ends, self._accepted)
-            cleanup = Cleanup(self._reactor, *(store.sweep for store in stores))
             self._warmer.probe.forget()
-            cleanup.start()
-            self._resources.callback(cleanup.stop)
+            self._stores.cleanup.start()
+            self._resources.callback(self._stores.cleanup.stop)
             self._warmer.probe.start()
             self._resources.callback(self._warmer.probe.close)
             self._serving = True
@@ -177,8 +163,8 @@ class WarmsideService:
             self.authority = None
 
     def reload(self) -> None:
-        """Read the admins file and the secret again, and drop all verdicts on hosts."""
-        for file in (self._admins, self._secret):
+        """Read the admins file and the secrets again, and drop all verdicts on hosts."""
+        for file in (self._admins, self._secret, self._redis_password):
             if file is not None:
                 file.reload()
         if self._serving:
@@ -200,29 +186,16 @@ class WarmsideService:
         flushing.clock = self._reactor
         flushing.start(FLUSH_INTERVAL, now=False)
         self._resources.callback(flushing.stop)
-        with config_errors_for(self.config, "passwords.store", self.config.passwords.store):
-            self._plain_store = SQLiteStore(self.paths.store)
-            self._resources.push_async_callback(self._plain_store.close)
-            self._counters = SQLiteFailureCounters(self.paths.store)
-            self._resources.callback(self._counters.close)
-            self._verdicts = SQLiteVerdicts(self.paths.store)
-            self._resources.callback(self._verdicts.close)
-            self._ends = SQLiteEnds(self.paths.store)
-            self._resources.callback(self._ends.close)
-        self._accepted = resources.open_accepted(self.paths)
-        self._resources.callback(self._accepted.close)
-        self._store = MeteredStore(self._plain_store, self.metrics.password)
-        self._users = resources.open_users(self.config, self.paths.users)
-        self._resources.callback(self._users.close)
-        passwords = OneTimePasswords(self._store, self.config.passwords.lifetime)
-        self._stores = Stores(passwords, passwords, self._verdicts, self._ends)
+        self._stores = open_stores(
+            self.config, self._reactor, self.paths, self.metrics, self._redis_password, self._resources
+        )
 
     def _open_authority(self) -> RequestHandler:
         config, secret, maker = self.config, self._secret, self._maker
-        following, ask = open_authority(config, self._reactor, secret=secret, maker=maker, users=self._users)
+        following, ask = open_authority(config, self._reactor, secret=secret, maker=maker, users=self._stores.users)
         self._resources.push_async_callback(resources.awaited, following.close)
         self._authority_check = AuthorityCheck(self._reactor, ask, *sorted(config.policy.hosts)[:1])
-        return OneTimeAuthority(self._store, following)
+        return OneTimeAuthority(self._stores.stores.credentials.store, following)
 
     async def _listen(self, key: str, listener: Listener, factory: Any) -> None:
         with config_errors_for(self.config, key, listener.description):
@@ -244,25 +217,27 @@ class WarmsideService:
         return Warmer(
             Runtime(self._reactor, self._run_work, self.metrics.step),
             self._managers.host,
-            self._stores,
+            self._stores.stores,
             throttle,
-            self._users.remember,
+            self._stores.users.remember,
         )
 
     def _make_site(self, throttle: Throttle) -> BoundedSite:
-        config = self.config
-        checks = {
-            "store": lambda: check_store(self._plain_store, self._users),
+        config, opened = self.config, self._stores
+        checks: dict[str, Check] = {
+            "store": lambda: check_store(opened.plain, opened.users),
             "connection_manager": self._managers.check,
-            "hosts": lambda: check_hosts(self._verdicts),
+            "hosts": lambda: check_hosts(opened.stores.verdicts),
             "authority": lambda: self._authority_check.state(),
         }
-        ender = SessionEnder(self._warmer, self._stores)
+        if opened.shared is not None:
+            checks["shared"] = opened.shared.check
+        ender = SessionEnder(self._warmer, opened.stores)
         root = resource_tree(
             Access(self._make_authenticator(throttle), config.allows),
             self._warmer,
             ender,
-            UserAccounts(self._reactor, self._users, self._stores, ender),
+            UserAccounts(self._reactor, opened.users, opened.stores, ender),
             config.passwords.lifetime,
             self.metrics,
             Readiness(self._reactor, checks).check,

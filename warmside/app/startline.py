@@ -24,6 +24,8 @@ def start_line(config: Config, paths: Paths, admins: Collection[str]) -> str:
     ]
     if config.extauth.listen:
         parts.append(f"extauth on {', '.join(config.extauth.listen)}")
+    if config.shared.url is not None:
+        parts.append(f"shared.url {config.shared.url}, prefix {config.shared.prefix}")
     parts.append(f"runtime folder {paths.runtime}")
     parts.append(f"state folder {paths.users.parent}" if paths.users is not None else "no state folder")
     return printable("; ".join(parts))

@@ -126,8 +126,9 @@ def _host(table: Table) -> str:
 
 def _passwords(table: Table) -> Passwords:
     store = table.text("store", "sqlite")
-    if store.startswith(("redis:", "rediss:", "unix:")):
-        raise table.error("store", f"the redis store is not implemented yet: give {STORE}", store.split(":")[0] + ":…")
+    if store.startswith(("redis:", "rediss:", "redis+unix:")):
+        message = f"what several machines share has a key of its own, shared.url; here give {STORE}"
+        raise table.error("store", message, store.split(":")[0] + ":…")
     is_path = store.startswith("sqlite:///") and len(store) > len("sqlite:///")
     if "\0" in store or (not is_path and store not in ("sqlite", "sqlite://:memory:")):
         raise table.error("store", f"give {STORE}")

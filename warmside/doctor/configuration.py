@@ -10,6 +10,7 @@ from pathlib import Path
 
 from warmside.config.loader import ConfigError, load
 from warmside.config.reloading import FileRefused
+from warmside.config.shared import read_password
 from warmside.doctor import edits
 from warmside.doctor.context import Context
 from warmside.doctor.files import program_lines
@@ -76,6 +77,7 @@ def _secrets(context: Context) -> Iterator[Finding]:
     checks: list[tuple[str, Path | None, Callable[[Path], object], Callable[[Path, str], str]]] = [
         ("admins.file", config.admins.file, lambda path: read_admins(path, config.admins.accounts), _new_admins),
         ("extauth.secret_file", config.extauth.secret_file, read_secret, _new_secret),
+        ("shared.password_file", config.shared.password_file, read_password, _new_redis_password),
     ]
     for key, path, read, cure in checks:
         if path is None or account is None:
@@ -104,6 +106,11 @@ def _new_admins(path: Path, reason: str) -> str:
     generate = "head -c 18 /dev/urandom | base64 | tee /dev/stderr"
     command = f"{generate} | {WARMSIDE} hash-password webapp >> {quoted}"
     return f"This makes the admin webapp and prints its password.\n$ {command}"
+
+
+def _new_redis_password(path: Path, reason: str) -> str:
+    quoted = shlex.quote(str(path))
+    return f"Set the new password in Redis, too.\n$ head -c 24 /dev/urandom | base64 > {quoted}"
 
 
 def _new_secret(path: Path, reason: str) -> str:

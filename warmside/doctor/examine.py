@@ -14,7 +14,7 @@ from twisted.internet.error import TimeoutError as Late
 from twisted.python.failure import Failure
 
 from warmside.config.loader import ConfigError, load
-from warmside.doctor import authority, files, hosts, listeners, logins, processes, serving
+from warmside.doctor import authority, files, hosts, listeners, logins, processes, serving, shared
 from warmside.doctor.configuration import configuration
 from warmside.doctor.context import Context, Options
 from warmside.doctor.ejabberd import PLACES, YamlError, find
@@ -55,6 +55,7 @@ ONLINE_CHECKS: tuple[OnlineCheck, ...] = (
     logins.logins,
     authority.authority,
     authority.tcp_relay,
+    shared.shared_redis,
 )
 """Checks that open connections. They run at once, and not with ``--offline``."""
 SUPERSEDED = {"bosh-elsewhere": "no-handler"}

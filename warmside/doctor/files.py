@@ -97,7 +97,12 @@ def _own_files(context: Context) -> Iterator[tuple[Path, str]]:
     if config is None:
         return
     files = [(config.admins.file, "the admins"), (config.extauth.secret_file, "the secret")]
-    authorities = [config.extauth.ca_file, *(it.ca_file for it in (config.bosh, *config.host.values()))]
+    files.append((config.shared.password_file, "the password of Redis"))
+    authorities = [
+        config.extauth.ca_file,
+        config.shared.ca_file,
+        *(it.ca_file for it in (config.bosh, *config.host.values())),
+    ]
     files += [(path, "the certificate authority") for path in authorities]
     for path, what in files:
         if path is not None:

@@ -57,7 +57,7 @@ class Warmer:
         hosts: Callable[[str], BoshHost],
         stores: Stores,
         throttle: Throttle,
-        remember: Callable[[str], None],
+        remember: Callable[[str], object],
     ) -> None:
         self._runtime = runtime
         self._hosts = hosts

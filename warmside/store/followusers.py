@@ -50,10 +50,12 @@ class RedisUsers:
         again = "" if progress.again is None else progress.again
         known = (progress.epoch, progress.seen, progress.token, progress.cursor, again, PAGE)
         epoch, seen, token, events, page, rest = await self._run(READ, progress, *known)
-        gone = events == b"gone"
-        entries = [] if gone else [entry.split(":") for entry in events.decode().splitlines()]
+        start = (epoch.decode(), int(seen), token.decode())
+        if events == b"gone":
+            return Reply(*start, int(page), [], [], [])
+        entries = [entry.split(":") for entry in events.decode().splitlines()]
         since = [(kind, int(version), token) for kind, version, token in entries]
-        return Reply(epoch.decode(), int(seen), token.decode(), gone, since, _rows(page), _rows(rest))
+        return Reply(*start, None, since, _rows(page), _rows(rest))
 
     async def remember(self, rows: Sequence[Row]) -> None:
         """Announce users that became known here, each with the version that was known before.
@@ -82,8 +84,8 @@ class RedisUsers:
 class UsersFollower:
     """Keeps a machine's file and Redis in step.
 
-    A message wakes it, each connection to Redis, and `POLL_INTERVAL`. Several processes of a machine may do the same: one
-    of them makes each step, and the others then wait for the next time.
+    It looks for changes at each message, at each connection to Redis, and after `POLL_INTERVAL`. Several processes of
+    a machine may do the same: one of them makes each step, and the others wait for the next time.
 
     :param reactor: the reactor.
     :param users: the known users in Redis.
@@ -151,7 +153,7 @@ class UsersFollower:
         pushed = await self._push(read)
         if self._closed or not self._file.advance(read, pushed):
             return False
-        return bool(reply.gone or reply.events or pending or len(reply.page) == PAGE or pushed.unfinished)
+        return bool(reply.events or pending or len(reply.page) == PAGE or pushed.unfinished)
 
     async def _push(self, progress: Progress) -> Progress:
         """Push the next portion of the file; return the progress after it."""

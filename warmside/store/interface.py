@@ -1,8 +1,9 @@
 """Protocols of the stores that processes share.
 
 They hold one-time passwords, failure counters, known users, ended sessions and verdicts on hosts.
-`warmside.store.sqlite`, `warmside.store.ends` and `warmside.store.verdicts` implement them. Every method may raise
-`StoreError`. JIDs are prepared, and bare if nothing else is said; times and durations are in seconds.
+`warmside.store.sqlite`, `warmside.store.ends` and `warmside.store.verdicts` implement them for one machine,
+`warmside.store.redispasswords`, `warmside.store.rediscounters` and `warmside.store.redisends` for several. Every method
+may raise `StoreError`. JIDs are prepared, and bare if nothing else is said; times and durations are in seconds.
 """
 
 import enum
@@ -100,7 +101,7 @@ class KnownUsers(Protocol):
     def exists(self, bare: str) -> bool:
         """Return True if the user exists."""
 
-    def remember(self, bare: str) -> object:
+    def remember(self, bare: str) -> None:
         """Add a user, because a session or a credential was created for this JID. It waits for no server."""
 
     async def announce(self, bares: Collection[str]) -> int:

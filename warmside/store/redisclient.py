@@ -2,56 +2,29 @@
 
 A call waits neither for a connection nor for long: without one it fails at once, and after `CALL_TIMEOUT` the
 connection counts as broken, is closed and opened again. A command whose connection is lost is never repeated.
-
-There are two connections: one for commands, one for messages. They are opened and closed together, so that messages
-come from the instance that gets the commands.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha1
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from warmside.config.settings import Shared
 from warmside.store.interface import StoreError
-from warmside.store.redisopen import (
-    AWAY,
-    EXAMINE,
-    OK,
-    Instance,
-    Opening,
-    Password,
-    RedisFault,
-    instance_of,
-    state_after,
-)
-from warmside.store.redisprotocol import (
-    Argument,
-    Bounded,
-    Connection,
-    RedisError,
-    ResponseError,
-    Subscriber,
-    error_text,
-)
+from warmside.store.redislink import CALL_TIMEOUT, Link, state_of
+from warmside.store.redisopen import AWAY, OK, Instance, Opening, Password, RedisFault, state_after
+from warmside.store.redisprotocol import Argument, RedisError, ResponseError, error_text
 
-CALL_TIMEOUT = 1.0
-"""Seconds until the reply to a command is due; then the connection is closed."""
 MIN_DELAY = 0.25
 """Seconds between the end of a connection and the first attempt to connect again."""
 MAX_DELAY = 1.0
 """Maximum seconds between two attempts to connect."""
-PING_INTERVAL = 1.0
-"""Seconds between two checks that both connections answer."""
-EXAMINE_EACH = 30
-"""Checks between two examinations of the instance."""
 
 Listener = Callable[[bytes], None]
 
-__all__ = ["Argument", "RedisClient", "RedisUnavailable", "Script"]
+__all__ = ["CALL_TIMEOUT", "Argument", "RedisClient", "RedisUnavailable", "Script"]
 
 
 class Script:
@@ -70,7 +43,7 @@ class RedisUnavailable(StoreError):
 
 
 class RedisClient:
-    """The connections to Redis. Call `start`, later `close`.
+    """The connection to Redis. Call `start`, later `close`.
 
     :param reactor: the reactor.
     :param settings: the table ``[shared]`` of the configuration; its ``place`` is set.
@@ -91,7 +64,7 @@ class RedisClient:
         self.state = f"{AWAY}: not connected yet"
         """``ok``, or a word for the fault with its cause after ``: ``."""
         self.instance: Instance | None = None
-        """The instance of the current or the last connection."""
+        """The instance of the current connection, or of the last one."""
         self.on_connected: list[Callable[[], None]] = []
         """Called each time a connection can be used, also after a loss of the one before."""
         self._reactor = reactor
@@ -99,14 +72,10 @@ class RedisClient:
         self._opening = Opening(reactor, settings, password)
         self._observe = observe
         self._listeners: dict[str, list[Listener]] = {}
-        self._connection: Connection | None = None
-        self._subscriber: Subscriber | None = None
-        self._opened: list[Bounded] = []
-        self._ended: Deferred[None] | None = None
-        self._work: Deferred[None] | None = None
+        self._link: Link | None = None
+        self._step: Deferred[Any] | None = None
         self._running: Deferred[None] | None = None
         self._closed = False
-        self._beats = 0
 
     def start(self) -> None:
         """Connect, and connect again after each loss, until `close`."""
@@ -123,18 +92,17 @@ class RedisClient:
         :raises RedisUnavailable: there is no connection, or it was lost; the command may have been carried out.
         :raises StoreError: Redis answered with an error.
         """
-        connection = self._connection
-        if connection is None:
+        link = self._link
+        if link is None:
             raise RedisUnavailable(f"Redis can't be used: {self.state}")
         started = self._reactor.seconds()
         try:
-            return await self._due(connection.send(*command), within)
+            return await link.send(*command, within=within)
         except ResponseError as error:
-            raise self._failed(error_text(error)) from None
+            raise self._failed(link, error_text(error)) from None
         except RedisError as error:
-            raise RedisUnavailable(
-                f"Redis can't be used: {error_text(error) if self.state == OK else self.state}"
-            ) from None
+            cause = error_text(error) if self.state == OK else self.state
+            raise RedisUnavailable(f"Redis can't be used: {cause}") from None
         finally:
             self._observe(self._reactor.seconds() - started)
 
@@ -160,120 +128,78 @@ class RedisClient:
             before were missed.
         """
         self._listeners.setdefault(channel, []).append(callback)
-        if self._connection is not None:
-            Deferred.fromCoroutine(self._subscribe(channel))
+        if self._link is not None:
+            Deferred.fromCoroutine(self._subscribe(self._link, channel))
 
     async def close(self) -> None:
-        """Close the connections. Commands under way fail."""
+        """Close the connection. Commands under way fail."""
         self._closed = True
-        opened = self._opened
-        self._end(f"{AWAY}: closed")
-        if self._work is not None:
-            self._work.cancel()
+        if self._link is not None:
+            self._link.end(f"{AWAY}: closed")
+        if self._step is not None:
+            self._step.cancel()
         if self._running is not None:
             await self._running
-        await DeferredList([each.lost for each in opened])
 
     async def _run(self) -> None:
-        beat = LoopingCall(lambda: Deferred.fromCoroutine(self._beat()))
-        beat.clock = self._reactor
         delay = MIN_DELAY
         while not self._closed:
-            ended: Deferred[None] = Deferred()
-            self._ended = ended
-            if await self._finished(self._open()):
+            link = Link(self._opening, self._received)
+            link.ended.addCallback(self._turn)
+            try:
+                instance = await self._cancellable(link.open())
+                self._use(link, instance)
                 delay = MIN_DELAY
-                beat.start(PING_INTERVAL, now=False)
-                await ended
-                beat.stop()
+                await link.ended
+            except (RedisFault, RedisError) as error:
+                link.end(state_of(error))
+            except CancelledError:
+                link.end(f"{AWAY}: closed")
+            await link.closed()
             if not self._closed:
-                await self._finished(self._sleep(delay))
+                await self._pause(delay)
                 delay = min(2 * delay, MAX_DELAY)
 
-    async def _finished(self, step: Coroutine[Deferred[Any], Any, None]) -> bool:
-        """Run a step that `close` may cancel. Return False if it failed."""
-        self._work = Deferred.fromCoroutine(step)
+    async def _cancellable(self, step: "Coroutine[Deferred[Any], Any, Instance]") -> Instance:
+        """Return the result of a step that `close` may cancel."""
+        opening = Deferred.fromCoroutine(step)
+        self._step = opening
         try:
-            await self._work
-        except (RedisFault, RedisError) as error:
-            self._end(_state(error))
-            return False
-        except CancelledError:
-            return False
+            return await opening
         finally:
-            self._work = None
-        return True
+            self._step = None
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
+        """Wait; `close` ends the wait."""
         pause: Deferred[None] = Deferred()
+        self._step = pause
         call = self._reactor.callLater(seconds, pause.callback, None)
         try:
             await pause
+        except CancelledError:
+            call.cancel()
         finally:
-            if call.active():
-                call.cancel()
+            self._step = None
 
-    async def _open(self) -> None:
-        """Open both connections, subscribe, and tell all listeners."""
-        connection, instance = await self._opening.open(Connection())
-        self._opened.append(connection)
-        subscriber, other = await self._opening.open(Subscriber(self._received))
-        self._opened.append(subscriber)
-        if other != instance:
-            raise RedisFault(AWAY, "two connections lead to different instances")
-        ended = self._ended
-        for each in self._opened:
-            each.lost.addCallback(lambda _: self._lost(ended))
-        for channel in self._listeners:
-            await self._due(subscriber.send("SUBSCRIBE", channel), CALL_TIMEOUT)
-        self.instance, self._connection, self._subscriber = instance, connection, subscriber
+    def _use(self, link: Link, instance: Instance) -> None:
+        if link.ended.called:
+            return
+        self.instance = instance
         self._turn(OK)
+        self._link = link
         for channel in self._listeners:
-            self._received(channel.encode(), b"")
+            Deferred.fromCoroutine(self._subscribe(link, channel))
         for callback in self.on_connected:
             self._guarded(callback)
 
-    async def _subscribe(self, channel: str) -> None:
-        """Subscribe to a further channel while both connections are open."""
-        assert self._subscriber is not None
+    async def _subscribe(self, link: Link, channel: str) -> None:
+        """Subscribe to a channel; call its listeners then."""
         try:
-            await self._due(self._subscriber.send("SUBSCRIBE", channel), CALL_TIMEOUT)
+            await link.subscribe(channel)
         except RedisError as error:
-            self._end(_state(error))
+            link.end(state_of(error))
         else:
             self._received(channel.encode(), b"")
-
-    async def _beat(self) -> None:
-        """Check that both connections answer, and from time to time that the instance may still be used."""
-        self._beats += 1
-        try:
-            if self._subscriber is not None:
-                await self._due(self._subscriber.send("PING"), CALL_TIMEOUT)
-            if self._connection is not None:
-                examining = self._beats % EXAMINE_EACH == 0
-                command: tuple[Argument, ...] = ("EVAL", EXAMINE, 0) if examining else ("PING",)
-                reply = await self._due(self._connection.send(*command), CALL_TIMEOUT)
-                if examining:
-                    instance_of(reply)
-        except (RedisFault, RedisError) as error:
-            self._end(_state(error))
-
-    async def _due(self, reply: "Deferred[Any]", within: float) -> Any:
-        """Return a reply. If it is late, end both connections, which fails all commands under way."""
-
-        def late() -> None:
-            self._end(f"{AWAY}: no response within {within:g} s")
-
-        def due() -> None:  # the reply may have arrived while this process was busy: it is read before the next turn
-            calls.append(self._reactor.callLater(0, late))
-
-        calls = [self._reactor.callLater(within, due)]
-        try:
-            return await reply
-        finally:
-            for call in calls:
-                if call.active():
-                    call.cancel()
 
     def _received(self, channel: bytes, message: bytes) -> None:
         for callback in self._listeners.get(channel.decode("utf-8", "replace"), ()):
@@ -285,42 +211,21 @@ class RedisClient:
         except Exception:
             self.log.failure("Redis: a listener failed")
 
-    def _failed(self, text: str) -> StoreError:
+    def _failed(self, link: Link, text: str) -> StoreError:
         """Return the exception for an error of Redis. After some errors the instance can't be used any more."""
         state = state_after(text)
         if state is None:
             return StoreError(f"Redis: {text}")
-        self._end(state)
+        link.end(state)
         return RedisUnavailable(f"Redis can't be used: {state}")
-
-    def _lost(self, ended: "Deferred[None] | None") -> None:
-        if ended is self._ended:  # none of an earlier pair
-            self._end(f"{AWAY}: the connection was lost")
-
-    def _end(self, state: str) -> None:
-        """Close both connections. `_run` opens them again."""
-        self._connection = self._subscriber = None
-        ended, self._ended = self._ended, None
-        opened, self._opened = self._opened, []
-        if ended is None:
-            return
-        self._turn(state)
-        for each in opened:
-            each.transport.abortConnection()
-        ended.callback(None)
 
     def _turn(self, state: str) -> None:
         """Set the state; log it if it has changed."""
+        self._link = None
         if state == self.state:
             return
         self.state = state
-        if self._closed:
-            return
         if state == OK:
             self.log.info("Redis at {url} can be used", url=self._url)
-        else:
+        elif not self._closed:
             self.log.error("Redis at {url} can't be used: {state}", url=self._url, state=state)
-
-
-def _state(error: Exception) -> str:
-    return str(error) if isinstance(error, RedisFault) else f"{AWAY}: {error_text(error)}"

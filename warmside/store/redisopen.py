@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
@@ -28,7 +28,6 @@ FIELDS = ("run_id", "master_replid", "cluster_enabled", "maxmemory_policy", "rol
 
 Password = Callable[[], str | None]
 """Returns Redis's password; ``None`` without one."""
-Kind = TypeVar("Kind", bound=Bounded)
 
 
 class RedisFault(Exception):
@@ -63,7 +62,7 @@ class Opening:
     settings: Shared
     password: Password
 
-    async def open(self, protocol: Kind) -> tuple[Kind, Instance]:
+    async def open(self, protocol: Bounded) -> Instance:
         """Connect, authenticate, and examine the instance. The connection is closed after an error.
 
         :raises RedisFault: Redis is away, or must not be used.
@@ -71,11 +70,12 @@ class Opening:
         opening = Deferred.fromCoroutine(self._open(protocol))
         opening.addTimeout(CONNECT_TIMEOUT, self.reactor)
         try:
-            return protocol, await opening
+            return await opening
         except TimeoutError:
-            raise RedisFault(AWAY, f"no response within {CONNECT_TIMEOUT:g} s") from None
+            hint = " to TLS: if the port does not speak TLS, use redis: in shared.url" if self.place.tls else ""
+            raise RedisFault(AWAY, f"no response within {CONNECT_TIMEOUT:g} s{hint}") from None
 
-    async def _open(self, protocol: Kind) -> Instance:
+    async def _open(self, protocol: Bounded) -> Instance:
         factory = Factory.forProtocol(lambda: protocol)
         factory.noisy = False
         try:

@@ -12,9 +12,9 @@ from warmside.store.usersfile import SharedUsersFile
 class SharedUsers:
     """`KnownUsers` of several machines.
 
-    `announce` and `forget` write to Redis first, and then to the file. `remember` writes to the file at once; the follower
-    announces the user to the other machines as soon as Redis can be reached. A removal at another machine that this one
-    did not know of at that time wins over it: the user is known again after the next login.
+    `announce` and `forget` write to Redis first, and then to the file. `remember` writes to the file at once; the
+    follower announces the user to the other machines as soon as Redis can be reached. A removal at another machine wins
+    over it if this machine did not know of the removal then. The next login makes the user known again.
 
     :param file: this machine's file.
     :param client: the connection to Redis.
@@ -35,7 +35,7 @@ class SharedUsers:
 
     def remember(self, bare: str) -> None:
         """See `KnownUsers.remember`."""
-        if self._file.remember(bare):
+        if self._file.add(bare):
             self._follower.wake()
 
     async def announce(self, bares: Collection[str]) -> int:
@@ -51,7 +51,7 @@ class SharedUsers:
 
         :raises StoreError: as `announce`.
         """
-        here = any([self._file.exists(bare) for bare in bares])
+        here = any(self._file.exists(bare) for bare in bares)
         return await self._redis.change(FORGET, bares) > 0 or here
 
     def close(self) -> None:

@@ -49,7 +49,6 @@ RETURNING count
 """
 
 
-
 def _upgrade_users(connection: sqlite3.Connection) -> None:
     """Add the columns and tables of version 2. No row is rewritten."""
     columns = {row[1] for row in connection.execute("PRAGMA table_info(users)")}
@@ -67,9 +66,9 @@ USERS = Schema(
 )
 """Known users, and removed users of which other machines know.
 
-``score`` is 2 * version, or 2 * version + 1 for a removed user; see `warmside.store.redisusers`. It is 0 for a user that
-is known to this machine alone. ``pending`` is 1 for a user that is known again, or newly, and not yet announced to the
-other machines; ``score`` is then the state before.
+``score`` is 2 * version, or 2 * version + 1 for a removed user; see `warmside.store.userscripts`. It is 0 for a user
+that is known to this machine alone. ``pending`` is 1 for a user that is known newly, or again, and is not announced to
+the other machines yet; ``score`` is then the state before.
 """
 EXISTS = "SELECT 1 FROM users WHERE jid = ? AND (score % 2 = 0 OR pending = 1)"
 ADD_USER = """
@@ -182,8 +181,8 @@ class SQLiteKnownUsers(SQLiteTables):
     A user that does not exist can't be added as a contact and loses messages while offline. Every user
     of a session or credential is therefore stored until removed.
 
-    The file may have been shared with other machines before, see `warmside.store.usersfile`. Then a removed user leaves a
-    row, so that it stays removed if the file is shared again.
+    The file may have been shared with other machines before, see `warmside.store.usersfile`. Then a removed user leaves
+    a row, and stays removed if the file is shared again.
 
     :param path: the file; ``None`` keeps everything in this process's memory.
     :raises StoreError: the file can't be opened.
@@ -201,10 +200,14 @@ class SQLiteKnownUsers(SQLiteTables):
         """See `KnownUsers.exists`."""
         return bool(self._run(EXISTS, (bare,)))
 
-    def remember(self, bare: str) -> bool:
-        """See `KnownUsers.remember`. Read first: a user that is stored already costs no write.
+    def remember(self, bare: str) -> None:
+        """See `KnownUsers.remember`."""
+        self.add(bare)
 
-        :returns: True if the user was added.
+    def add(self, bare: str) -> bool:
+        """Add a user, and return True if the user is new. Read first: a user that is stored already costs no write.
+
+        :raises StoreError: the file can't be read or written.
         """
         return not self.exists(bare) and self._change(ADD_USER, (bare, self.shared)) > 0
 
@@ -219,7 +222,7 @@ class SQLiteKnownUsers(SQLiteTables):
         marks = ", ".join("?" * len(bares))
         with store_errors(self._name), self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            stored = any([self.exists(bare) for bare in bares])
+            stored = any(self.exists(bare) for bare in bares)
             self._database.execute(REMOVE_LOCAL.format(marks=marks), bares)
             self._database.execute(REMOVE_SHARED.format(marks=marks), bares)
         return stored

@@ -1,8 +1,8 @@
 """Lua scripts on the known users in Redis. Each is one atomic step.
 
 Two keys: the sorted set ``users``, and the hash ``users-state``. A member of the set is a bare JID, and its score is
-2 * version, or 2 * version + 1 for a removed user. Versions are unique and grow: each is higher than all before it in this
-Redis, and at least Redis's time in microseconds. So versions also grow from one Redis to its successor.
+2 * version, or 2 * version + 1 for a removed user. Versions are unique and grow: each is higher than all before it in
+this Redis, and at least Redis's time in microseconds. So versions also grow from one Redis to its successor.
 
 Fields of the hash:
 
@@ -10,9 +10,10 @@ Fields of the hash:
 - ``instance``: ``run_id`` and ``master_replid``. A change means that the last writes may be lost.
 - ``version``: the highest version.
 - ``since``: Redis's time, as a version, when it was last found without its content or its last writes.
-- ``events``: number of the last event. A field with that number holds ``KIND:VERSION:TOKEN``; the last `MAX_EVENTS` are
-  kept. ``lost``: all writes up to this version are there, later ones may be lost. ``merged``: rows from this version on were
-  added out of order.
+- ``bound``: new versions are higher. A machine that reads all users reads up to it, and apart from that after it.
+- ``events``: number of the last event. A field with that number holds ``KIND:VERSION:TOKEN``; the last `MAX_EVENTS`
+  are kept. ``lost``: all writes up to this version are there, later ones may be lost. ``merged``: rows from this
+  version on were added out of order.
 """
 
 from warmside.store.redisclient import Script
@@ -29,9 +30,9 @@ end
 local instance = info('server', 'run_id') .. info('replication', 'master_replid')
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local found = redis.call('HMGET', state, 'epoch', 'instance', 'version', 'events', 'since')
+local found = redis.call('HMGET', state, 'epoch', 'instance', 'version', 'events', 'since', 'bound')
 local epoch, version, events = found[1], tonumber(found[3] or 0), tonumber(found[4] or 0)
-local since = tonumber(found[5] or 0)
+local since, bound = tonumber(found[5] or 0), tonumber(found[6] or 0)
 local function start()
     since = math.max(version, now)
     redis.call('HSET', state, 'instance', instance, 'since', text(since))
@@ -42,7 +43,7 @@ local function event(kind, low)
     redis.call('HDEL', state, text(events - {MAX_EVENTS}))
 end
 if not epoch or (version > 0 and redis.call('EXISTS', users) == 0) then
-    epoch, version, events = token, 0, 0
+    epoch, version, events, bound = token, 0, 0, 0
     redis.call('DEL', state)
     redis.call('HSET', state, 'epoch', epoch)
     start()
@@ -50,7 +51,7 @@ elseif found[2] ~= instance then
     start()
     event('lost', version)
 end
-local function begin() version = math.max(version, now, since, floor) end
+local function begin() version = math.max(version, now, since, bound, floor) end
 local function put(jid, removed)
     version = version + 1
     local score = text(2 * version + removed)
@@ -86,8 +87,8 @@ return {added, table.concat(scores, '\\n')}
 )
 """Further arguments: JIDs. Returns how many were new, and the scores.
 
-A known user keeps the version, unless Redis has lost writes since: a removal that is lost, and that a machine brings back
-later, is older than this announcement.
+A known user keeps the version, unless Redis has lost writes since. Then the user gets a new version, so that a lost
+removal is older than this announcement when a machine brings it back.
 """
 
 FORGET = Script(
@@ -158,7 +159,11 @@ local known, seen, last, cursor, again, most = ARGV[4], tonumber(ARGV[5]), ARGV[
 local function entry(number) return redis.call('HGET', state, text(number)) or '::' end
 local newest = string.match(entry(events), '[^:]*$')
 local kept = seen <= events and events - seen < {MAX_EVENTS} and string.match(entry(seen), '[^:]*$') == last
-if known ~= epoch or not kept then return {{epoch, events, newest, 'gone', '', ''}} end
+if known ~= epoch or not kept then
+    begin()
+    redis.call('HSET', state, 'bound', text(version))
+    return {{epoch, events, newest, 'gone', text(version), ''}}
+end
 local entries = {{}}
 for number = seen + 1, events do entries[#entries + 1] = entry(number) end
 local function page(from, to)
@@ -170,9 +175,9 @@ if again ~= '' then rest = page(again, cursor) end
 return {{epoch, events, newest, table.concat(entries, '\\n'), page(cursor, '+inf'), rest}}
 """
 )
-"""Further arguments: the epoch, the number and the token of the last event, and the score, up to which a machine has read;
-the score from which it reads again up to there, or an empty text; rows at most.
+"""Further arguments, of the machine's `warmside.store.usersfile.Progress`: epoch, number and token of the last event,
+cursor, the score from which it reads again or an empty text; then the maximum of rows in a page.
 
-Returns the epoch, the number and the token of the last event, the events since (``gone`` if all has to be read), and two
-pages. A page has lines: JID, score, JID, score …
+Returns the epoch, the number and the token of the last event, the events since, and two pages. A page has lines: JID,
+score, JID, score … If all has to be read, ``gone`` and a version below all new ones replace the events and the page.
 """

@@ -1,7 +1,8 @@
 """Each machine's file of known users, where several machines share them.
 
-The file answers `exists` without a round trip, and restores a Redis that has lost its content. All processes of the machine
-follow Redis together: their progress is in the file. A step counts only if no other process has made one meanwhile.
+The file answers `exists` without a round trip, and restores a Redis that has lost its content. All processes of the
+machine follow Redis together: their progress is in the file. A step counts only if no other process has made one
+meanwhile.
 """
 
 import json
@@ -29,7 +30,8 @@ PORTION = "SELECT jid, score, pending FROM users WHERE jid > ? ORDER BY jid LIMI
 class Reply:
     """Reply of `warmside.store.userscripts.READ`.
 
-    :param gone: True if all has to be read and pushed: Redis has lost its content, or it is too long ago.
+    :param gone: not ``None`` if all has to be read and pushed: Redis has lost its content, or it is too long ago. New
+        versions are higher than this one.
     :param events: kind, version and token of each event since.
     :param page: rows after the cursor.
     :param again: rows of the second reading.
@@ -38,7 +40,7 @@ class Reply:
     epoch: str
     seen: int
     token: str
-    gone: bool
+    gone: int | None
     events: Sequence[tuple[str, int, str]]
     page: Sequence[Row]
     again: Sequence[Row]
@@ -79,8 +81,10 @@ class Progress:
 
         :param node: start of the tokens of the file's own events, whose rows it has already.
         """
-        if reply.gone:
-            return Progress(reply.epoch, reply.seen, reply.token, push="", highest=self.highest)
+        if reply.gone is not None:
+            # New changes come first, and all before them meanwhile.
+            start = Progress(reply.epoch, reply.seen, reply.token, cursor=2 * reply.gone + 1, highest=self.highest)
+            return replace(start, again=0, push="")
         progress = replace(self, seen=reply.seen, token=reply.token)
         if reply.page:
             last = reply.page[-1][1]

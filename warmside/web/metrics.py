@@ -24,7 +24,9 @@ from warmside.extauth.request import ExtauthRequest
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Upper bounds of the histograms' buckets, in seconds."""
-EVENTS = ("minted", "redeemed", "refused", "revoked", "expired")
+REDIS_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+"""Upper bounds of the buckets for commands of Redis, in seconds. A command is late after 1 s."""
+EVENTS = ("minted", "redeemed", "refused", "revoked", "expired", "fenced")
 """Events of one-time passwords."""
 OPERATIONS = ("auth", "isuser", "setpass", "tryregister", "removeuser", "removeuser3", "certauth", "")
 """Operations of the extauth protocol; a malformed request has none."""
@@ -87,6 +89,12 @@ class Metrics:
             for operation in OPERATIONS
             for accepted in (True, False)
         }
+        self._redis_seconds = Histogram(
+            "warmside_redis_seconds", "Seconds for each command of Redis.", registry=registry, buckets=REDIS_SECONDS
+        )
+        self._redis_connects = Counter(
+            "warmside_redis_connects", "Connections to Redis that could be used.", registry=registry
+        )
         self._connections = Gauge(
             "warmside_connections_in_use",
             "Reserved connections to connection managers.",
@@ -137,6 +145,18 @@ class Metrics:
     def connections(self, change: int) -> None:
         """Count connections that were reserved, or released if the change is negative."""
         self._connections.inc(change)
+
+    def redis_command(self, seconds: float) -> None:
+        """Count the seconds of a command of Redis."""
+        self._redis_seconds.observe(seconds)
+
+    def redis_connected(self) -> None:
+        """Count a connection to Redis that can be used."""
+        self._redis_connects.inc()
+
+    def fenced(self) -> None:
+        """Count a one-time password that another instance of Redis stored."""
+        self._passwords["fenced"].inc()
 
     def flush(self) -> None:
         """Write the counts that were added up."""

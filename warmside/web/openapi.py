@@ -149,6 +149,8 @@ def _ready() -> Schema:
     members |= {"hosts": STRING, "authority": STRING}
     described = _public("ready", "Return the state of each part that the service needs.", members)
     described["responses"]["503"] = _json_reply("A part is not ok.", members) | {"headers": RETRY_AFTER}
+    for status in ("200", "503"):  # only with shared.url, so it is not required
+        described["responses"][status]["content"][JSON]["schema"]["properties"]["shared"] = STRING
     return described
 
 
@@ -173,7 +175,7 @@ def _public(operation: str, summary: str, members: Schema) -> Schema:
 
 
 def _json_reply(text: str, members: Schema) -> Schema:
-    schema = {"type": "object", "properties": members, "required": list(members)}
+    schema = {"type": "object", "properties": dict(members), "required": list(members)}
     return {"description": text, "content": {JSON: {"schema": schema}}}
 
 

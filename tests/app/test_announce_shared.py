@@ -1,0 +1,83 @@
+"""``warmside announce`` with ``shared.url``: through Redis, to all machines."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.app.test_announce import JULIET, Place
+from tests.redisserver import RedisServer
+from tests.store.nodes import Node, Spinner
+
+JIDS = [f"user{number}@example.org" for number in range(2500)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    server = RedisServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def place(tmp_path: Path, server: RedisServer) -> Place:
+    server.command("FLUSHALL")
+    place = Place(tmp_path)
+    place.write(f'[shared]\nurl = "redis+unix://{server.path}"\n')
+    return place
+
+
+@pytest.fixture
+def other(tmp_path: Path, server: RedisServer) -> Iterator[tuple[Node, Spinner]]:
+    """Return another machine, and the reactor that it needs."""
+    spinner = Spinner()
+    (tmp_path / "other").mkdir(mode=0o700)
+    node = Node(spinner, server, tmp_path / "other" / "users.sqlite")
+    yield node, spinner
+    node.stop()
+    spinner.close()
+
+
+def test_users_are_announced_to_all_machines(place: Place, other: tuple[Node, Spinner]) -> None:
+    node, spinner = other
+    assert node.announce(JIDS[0]) == 1
+    status, output, errors = place.run("\n".join(JIDS))
+    assert (status, output, errors) == (0, f"2500 users announced, 2499 of them new, in {place.file} and Redis\n", "")
+    assert all(place.known(JIDS))
+    spinner.until(lambda: node.users.exists(JIDS[-1]))
+    assert all(map(node.users.exists, JIDS))
+
+
+def test_redis_that_is_away_is_named_and_nothing_is_done(place: Place) -> None:
+    place.write('[shared]\nurl = "redis+unix:///nonexistent/redis.sock"\n')
+    status, output, errors = place.run(JULIET)
+    assert (status, output) == (1, "") and len(errors.splitlines()) == 1
+    assert "Redis can't be used: away: " in errors and "0 users announced" in errors
+    assert place.known([JULIET]) == [False]
+
+
+def test_an_interrupt_while_lines_are_read_ends_the_command(place: Place, other: tuple[Node, Spinner]) -> None:
+    node, spinner = other
+    process = place.start()
+    process.stdin.write("".join(f"{jid}\n" for jid in JIDS[:1500]).encode())
+    process.stdin.flush()
+    spinner.until(lambda: node.users.exists(JIDS[999]))
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and output == b""
+    assert errors.decode() == (
+        "warmside: interrupted. 1000 users announced, 1000 of them new; run the command again to announce all\n"
+    )
+
+
+def test_another_authority_on_users_is_named(place: Place) -> None:
+    place.write('[extauth]\nusers = "any"\n[shared]\nurl = "redis+unix:///nonexistent/redis.sock"\n')
+    status, output, errors = place.run(JULIET)
+    assert (status, output) == (2, "") and "extauth.users" in errors
+
+
+def test_a_file_that_cannot_be_opened_is_named(place: Place, server: RedisServer) -> None:
+    place.write(f'[extauth]\nusers_file = "/nonexistent/x"\n[shared]\nurl = "redis+unix://{server.path}"\n')
+    status, output, errors = place.run(JULIET)
+    assert (status, output) == (1, "") and "extauth.users_file" in errors and len(errors.splitlines()) == 1
