@@ -79,8 +79,21 @@ hosts = st.sampled_from(
 ports = st.sampled_from(["", ":", ":0", ":1", ":65535", ":65536", ":x", ":-1", ":" + "9" * 5000, ":٣"])
 urls = st.builds(
     lambda scheme, host, port, path: f"{scheme}://{host}{port}{path}",
-    st.sampled_from(["http", "https", "HTTP", "ftp", "http+unix", "http+unix:///run/x.sock:/bosh", "", "javascript", "redis",
-                     "rediss", "redis+unix"]),
+    st.sampled_from(
+        [
+            "http",
+            "https",
+            "HTTP",
+            "ftp",
+            "http+unix",
+            "http+unix:///run/x.sock:/bosh",
+            "",
+            "javascript",
+            "redis",
+            "rediss",
+            "redis+unix",
+        ]
+    ),
     hosts,
     ports,
     st.sampled_from(["", "/", "/bosh", "/%", "/%zz", "/%00", "/?a=b", "/#x", "//", "/\r\nX: y", "/ü", "/["]),

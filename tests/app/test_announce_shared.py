@@ -1,5 +1,6 @@
 """``warmside announce`` with ``shared.url``: through Redis, to all machines."""
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,13 @@ def other(tmp_path: Path, server: RedisServer) -> Iterator[tuple[Node, Spinner]]
     spinner.close()
 
 
+def blocks_interrupts(status: Path) -> bool:
+    """Return True if a thread blocks SIGINT."""
+    blocked = re.search(r"SigBlk:\s*(\w+)", status.read_text())
+    assert blocked is not None
+    return bool(int(blocked[1], 16) >> (signal.SIGINT - 1) & 1)
+
+
 def test_users_are_announced_to_all_machines(place: Place, other: tuple[Node, Spinner]) -> None:
     node, spinner = other
     assert node.announce(JIDS[0]) == 1
@@ -63,6 +71,10 @@ def test_an_interrupt_while_lines_are_read_ends_the_command(place: Place, other:
     process.stdin.write("".join(f"{jid}\n" for jid in JIDS[:1500]).encode())
     process.stdin.flush()
     spinner.until(lambda: node.users.exists(JIDS[999]))
+    threads = {int(task.name): task / "status" for task in Path(f"/proc/{process.pid}/task").iterdir()}
+    spinner.until(lambda: not blocks_interrupts(threads[process.pid]))
+    others = [blocks_interrupts(status) for thread, status in threads.items() if thread != process.pid]
+    assert others and all(others), "an interrupt reaches the thread that reads lines"
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and output == b""
@@ -75,6 +87,12 @@ def test_another_authority_on_users_is_named(place: Place) -> None:
     place.write('[extauth]\nusers = "any"\n[shared]\nurl = "redis+unix:///nonexistent/redis.sock"\n')
     status, output, errors = place.run(JULIET)
     assert (status, output) == (2, "") and "extauth.users" in errors
+
+
+def test_a_password_file_that_is_missing_is_named(place: Place, server: RedisServer) -> None:
+    place.write(f'[shared]\nurl = "redis+unix://{server.path}"\npassword_file = "/nonexistent/password"\n')
+    status, output, errors = place.run(JULIET)
+    assert (status, output) == (2, "") and "shared.password_file" in errors and len(errors.splitlines()) == 1
 
 
 def test_a_file_that_cannot_be_opened_is_named(place: Place, server: RedisServer) -> None:

@@ -119,7 +119,9 @@ class Services(ServiceCase):
         """Record a verdict on example.org."""
         now = made._stores.stores.verdicts.now()
         self.assertTrue(made._stores.stores.verdicts.begin("example.org", "lease", 5))
-        self.assertTrue(made._stores.stores.verdicts.record("example.org", "lease", HostVerdict(state, now, now + 60, 1, "{}")))
+        self.assertTrue(
+            made._stores.stores.verdicts.record("example.org", "lease", HostVerdict(state, now, now + 60, 1, "{}"))
+        )
 
     async def test_relays_are_answered_until_the_close(self) -> None:
         self.folder.write(f'[extauth]\nlisten = "unix:{self.folder.path}/x.sock"\nusers = "any"\n')

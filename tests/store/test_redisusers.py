@@ -94,7 +94,10 @@ def test_a_change_whose_message_is_lost_is_found(machine: Machines, spinner: Spi
     spinner.until(lambda: known(one, JULIET) == known(two, JULIET) == [True])
 
 
-def test_a_user_who_logs_in_is_known_everywhere(machine: Machines, spinner: Spinner) -> None:
+def test_a_user_who_logs_in_is_known_everywhere(
+    machine: Machines, spinner: Spinner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followusers, "POLL_INTERVAL", 3600)
     one, two = machine("one"), machine("two")
     one.users.remember(JULIET)
     assert known(one, JULIET) == [True], "without a round trip"
@@ -160,6 +163,14 @@ def test_a_removal_of_an_unknown_user_is_newer_than_a_login_before(machine: Mach
     spinner.until(lambda: known(one, JULIET) == [False])
 
 
+def test_a_removal_between_reading_and_pushing_a_login_is_newer(machine: Machines, spinner: Spinner) -> None:
+    one, two = machine("one"), machine("two")
+    two.forget(JULIET)
+    spinner.result(RedisUsers(one.client, one.file).remember([(JULIET, 0), (NURSE, 0)]))
+    assert known(one, JULIET, NURSE) == [False, True]
+    spinner.until(lambda: known(two, JULIET, NURSE) == [False, True])
+
+
 def test_the_files_restore_a_redis_that_is_empty(machine: Machines, spinner: Spinner, server: RedisServer) -> None:
     one, two = machine("one"), machine("two")
     one.announce(*MANY)
@@ -219,7 +230,7 @@ def test_a_machine_reads_all_if_the_events_that_it_missed_are_gone(
 def test_a_new_announcement_overtakes_what_a_machine_has_to_read_again(
     machine: Machines, spinner: Spinner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(followusers, "PAGE", 2)
+    monkeypatch.setattr(followusers, "PAGE", 10)
     one = machine("one")
     one.announce(*MANY)
     two = machine("two")

@@ -63,6 +63,8 @@ def run(config_path: Path, source: Path | None) -> int:
                 if source is None and lines.isatty():
                     print("enter bare JIDs, one on each line, and end with Ctrl-D", file=sys.stderr)
                 return _Announcement(config, announce, "stdin" if source is None else str(source)).run(lines, path)
+        except ConfigError as error:
+            return _fail(str(error), EXIT_USAGE)
         except StartError as error:
             return _fail(str(error), EXIT_FAILED)
 
