@@ -40,8 +40,8 @@ class Authority:
     isuser = setpass = tryregister = removeuser = removeuser3 = certauth = auth
 
 
-class Services(ServiceCase):
-    """Each test method is a coroutine."""
+class ServiceWithHTTP(ServiceCase):
+    """Serves, and sends requests."""
 
     async def serving(self) -> WarmsideService:
         """A service that serves, and is closed after the test."""
@@ -60,6 +60,10 @@ class Services(ServiceCase):
         response: Any = await treq.get(f"http://127.0.0.1:{made.http[0].address.port}{path}", headers, agent=agent)
         response.text = await response.content()
         return response
+
+
+class Services(ServiceWithHTTP):
+    """Each test method is a coroutine."""
 
     async def test_each_resource_is_opened_once_and_closed(self) -> None:
         made = self.made()

@@ -36,7 +36,8 @@ def test_the_sample_shows_the_defaults(tmp_path: Path) -> None:
     lines = [line[2:] if line.startswith("# ") and " = " in line else line for line in sample.splitlines()]
     optional = ("ca_file", "public_url", "users_file", 'file = "/var/log', 'url = "http://127.0.0.1:5283', "program =",
                 'url = "https://example.org/extauth"', "secret_file", "authority", 'listen = "unix:', 'hosts = ["',
-                'url = "redis:', "password_file", "prefix", 'users = ["*@example.org"]', 'protected = ["support@*"]')  # fmt: skip
+                'url = "redis:', "password_file", "prefix",
+                'users = ["*@example.org"]', 'protected = ["support@*"]')  # fmt: skip
     tables = ('[host."example.net"]', '[admin."webapp"]')
     kept = [line for line in lines if not line.startswith(optional) and not any(table in line for table in tables)]
     shown, default = read(tmp_path, "\n".join(kept)), read(tmp_path, ADMINS)
@@ -182,7 +183,7 @@ def test_relays_may_listen_on_sockets_of_this_machine(tmp_path: Path) -> None:
 
 
 def test_unsupported_store_is_named_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="shared.url") as wrong:
+    with pytest.raises(ConfigError, match=r"shared\.url") as wrong:
         read(tmp_path, ADMINS + '[passwords]\nstore = "redis://:geheim@localhost"\n')
     assert "geheim" not in str(wrong.value)
 

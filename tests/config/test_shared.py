@@ -72,7 +72,7 @@ def test_plain_redis_beyond_loopback_needs_insecure(tmp_path: Path) -> None:
     ],
 )
 def test_password_in_a_url_is_an_error_that_does_not_show_it(tmp_path: Path, url: str) -> None:
-    with pytest.raises(ConfigError, match="shared.url = ") as wrong:
+    with pytest.raises(ConfigError, match=r"shared\.url = ") as wrong:
         read(tmp_path, f'url = "{url}"\n')
     assert SECRET not in str(wrong.value)
 

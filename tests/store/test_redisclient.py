@@ -14,7 +14,7 @@ from tests.redisserver import RedisServer
 from tests.store.nodes import Spinner
 from tests.support import logging
 from warmside.config.settings import RedisPlace, Shared
-from warmside.store import redislink, redisprotocol
+from warmside.store import redislink, redisopen, redisprotocol
 from warmside.store.interface import StoreError
 from warmside.store.redisclient import RedisClient, RedisUnavailable, Script
 from warmside.store.redisopen import CONNECT_TIMEOUT
@@ -94,7 +94,7 @@ def test_unix_socket_and_database(connect: Connect, spinner: Spinner, server: Re
 def test_messages_arrive_and_a_listener_learns_when_some_were_missed(
     connect: Connect, spinner: Spinner, server: RedisServer
 ) -> None:
-    client, heard, broken = connect(), [], []
+    client, heard, broken = connect(), list[bytes](), list[bytes]()
 
     def fail(message: bytes) -> None:
         broken.append(message)
@@ -148,7 +148,11 @@ def test_a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back(
         server.stop()
 
 
-def test_a_stopped_redis_is_noticed_without_a_call(connect: Connect, spinner: Spinner, server: RedisServer) -> None:
+def test_a_stopped_redis_is_noticed_without_a_call(
+    connect: Connect, spinner: Spinner, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redisopen, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(redislink, "PING_INTERVAL", 0.2)
     client = connect()
     server.freeze()
     try:
@@ -156,7 +160,7 @@ def test_a_stopped_redis_is_noticed_without_a_call(connect: Connect, spinner: Sp
         assert client.state == "away: no response within 1 s"
         with pytest.raises(RedisUnavailable):
             spinner.result(client.call("PING"))
-        spinner.until(lambda: client.state == f"away: no response within {CONNECT_TIMEOUT:g} s")
+        spinner.until(lambda: client.state == "away: no response within 0.5 s")
     finally:
         server.thaw()
     spinner.until(lambda: client.state == "ok", BACK_WITHIN)

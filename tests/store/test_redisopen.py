@@ -173,7 +173,7 @@ def test_user_password_and_prefix_of_an_acl_suffice(
     settings = server.settings()
     assert settings.place is not None
     settings = replace(settings, place=replace(settings.place, user="web"))
-    client, heard = turns(settings, "ok", SECRET)[0], []
+    client, heard = turns(settings, "ok", SECRET)[0], list[bytes]()
     client.listen(client.key("news"), heard.append)
     spinner.until(lambda: heard == [b""])
     assert put(spinner, client) == b"OK"
