@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from private_ejabberd import EjabberdFailed, answers, free_port, library_folder
+from private_ejabberd import EjabberdFailed, PrivateEjabberd, answers, free_port, library_folder
 
 JOIN_TIMEOUT = 60.0
 """Seconds for the join of a node."""
@@ -70,21 +70,31 @@ class PrivateCluster:
         """
         return ("-name", name(number), *self._distribution(home))
 
-    def join(self, number: int, other: int, within: float = JOIN_TIMEOUT) -> None:
+    def join(self, node: PrivateEjabberd, number: int, other: int, within: float = JOIN_TIMEOUT) -> None:
         """Join a running node to the cluster of another one. The node's own data is deleted, and it starts again.
 
+        Return when its extauth programs of before have exited.
+
+        :param number: the node's number.
+        :param other: the other node's number.
         :raises EjabberdFailed: the join failed, or did not end in time.
         """
         home, erl = self.folder / "ctl", shutil.which("erl") or "erl"
         command = [erl, "-noinput", "-hidden", "-name", f"ctl{number}@127.0.0.1", *self._distribution(home)]
         command += ["-s", "ejabberd_ctl", "-extra", name(number), "join_cluster", name(other)]
         environ = dict(os.environ) | self.environ | {"ERL_LIBS": str(library_folder()), "HOME": str(home)}
+        before = node.programs()
+        deadline = time.monotonic() + within
         try:
             done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=within)
         except subprocess.TimeoutExpired:
             raise EjabberdFailed(f"{name(number)} did not join {name(other)} within {within:g} s") from None
         if done.returncode != 0:
             raise EjabberdFailed(f"{name(number)} can't join {name(other)}: {(done.stdout + done.stderr).strip()}")
+        while before & node.programs():
+            if time.monotonic() > deadline:
+                raise EjabberdFailed(f"extauth programs of {name(number)} have not exited within {within:g} s")
+            time.sleep(0.05)
 
     def _distribution(self, home: Path) -> tuple[str, ...]:
         home.mkdir(parents=True, exist_ok=True)

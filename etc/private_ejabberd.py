@@ -1,7 +1,7 @@
 """Run a private ejabberd: in its own folder, as the current user, on free loopback ports.
 
-The quickstart, the cluster and the tests use it. Standard library only. It changes neither the system's ejabberd nor its
-configuration. Alone it needs no epmd, no cookie and no node name; `private_cluster` gives these to a node of a cluster.
+The quickstart, the cluster and the tests use it. Standard library only. It changes neither the system's ejabberd nor
+its configuration. A single one needs no epmd, no cookie and no node name; `private_cluster` gives them to its nodes.
 """
 
 import glob
@@ -149,6 +149,20 @@ class PrivateEjabberd:
     def running(self) -> bool:
         """Return True if ejabberd was started and has not exited."""
         return self._process is not None and self._process.poll() is None
+
+    def programs(self) -> set[int]:
+        """Return the process IDs of its extauth programs: Erlang's helper process starts them."""
+        parents: dict[int, int] = {}
+        found: set[int] = set()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                    if b"extauth" in (entry / "cmdline").read_bytes().split(b"\0"):
+                        found.add(int(entry.name))
+                except OSError:  # it has exited
+                    continue
+        return {program for program in found if parents.get(parents[program]) == self.pid}
 
     def log_tail(self) -> str:
         """Return the last 15 lines of each of its logs."""

@@ -62,7 +62,8 @@ def test_the_sdist_has_every_file_of_the_repository(source: Path, tmp_path: Path
         members = [member for member in archive.getmembers() if member.isfile()]
     packed = {member.name.partition("/")[2]: member for member in members}
     assert {path for path in packed if not path.startswith(GENERATED)} == tracked()
-    assert packed["etc/quickstart"].mode & 0o111, "etc/quickstart is executable"
+    for command in ("etc/quickstart", "etc/cluster"):
+        assert packed[command].mode & 0o111, f"{command} is executable"
 
 
 def test_the_wheel_has_the_package_the_plugin_and_the_samples(wheel: Path) -> None:

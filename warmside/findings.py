@@ -76,7 +76,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "not-asked": Kind(
         "error",
         "ejabberd rejected a new one-time password and never asked warmside about it: for this host, auth_method must "
-        "contain external, extauth_program must be warmside, and auth_use_cache must be false",
+        "contain external, extauth_program must be warmside, and auth_use_cache must be false. bosh.url must lead to "
+        "the ejabberd that runs this warmside",
     ),
     "plain-off": Kind("error", "ejabberd does not offer the mechanism PLAIN, which a one-time password needs"),
     "banned": Kind("error", "ejabberd refuses the address of warmside after too many failed logins (mod_fail2ban)"),
@@ -131,6 +132,10 @@ OBSERVED: Final[Mapping[str, str]] = {
         "remove anonymous from auth_method for this host, or set anonymous_protocol: sasl_anon"
     ),
     "not-asked": KINDS["not-asked"].says,
+    "bosh-elsewhere": (
+        "ejabberd rejected a new one-time password and asked the warmside of another machine about it: bosh.url leads "
+        "to another node's ejabberd or to a balancer, and must lead to the node of this machine"
+    ),
     "banned": "the usual cause is mod_fail2ban, after failed logins from warmside's address: exempt loopback",
     "unknown-host": "ejabberd does not serve this host, or it has given up BOSH and must be restarted",
 }

@@ -1,4 +1,4 @@
-"""The demo's first two users: contacts of each other, each with a message from the other.
+"""The demo's first users: contacts of each other, each with a message from the other.
 
 Everything is sent as the users themselves, over warm sessions. Standard library only.
 """
@@ -18,9 +18,11 @@ GREETINGS = {
 MAX_POLLS = 10
 
 
-def stanza(name: str, to: str, kind: str, body: str = "") -> ElementTree.Element:
+def stanza(name: str, to: str = "", kind: str = "", body: str = "") -> ElementTree.Element:
     """Return a presence, a message with a body, or a ping (XEP-0199)."""
-    element = ElementTree.Element(name, {"xmlns": "jabber:client", "to": to, "type": kind})
+    attributes = {"to": to, "type": kind}
+    given = {key: value for key, value in attributes.items() if value}
+    element = ElementTree.Element(name, {"xmlns": "jabber:client"} | given)
     if body:
         ElementTree.SubElement(element, "body").text = body
     if name == "iq":
@@ -40,6 +42,8 @@ class Session:
         self.bosh = bosh
         self.jid: str = warm["jid"].partition("/")[0]
         self.contacts = {each["jid"] for each in warm["roster"] if each["subscription"] == "both"}
+        self.messages: list[str] = []
+        """Texts of the messages that arrived."""
         self._sid: str = warm["sid"]
         self._rid: int = warm["rid"]
 
@@ -54,6 +58,17 @@ class Session:
                 return
             sent = ()
         raise OSError("no answer to a ping")
+
+    def await_message(self) -> str:
+        """Return the text of the first message, once it arrived.
+
+        :raises OSError: the request failed, or no message arrived.
+        """
+        for _ in range(MAX_POLLS):
+            if self.messages:
+                return self.messages.pop(0)
+            self._post()
+        raise OSError("no message arrived")
 
     def end(self) -> None:
         """End the session.
@@ -70,18 +85,22 @@ class Session:
         headers = {"Content-Type": "text/xml; charset=utf-8"}
         request = urllib.request.Request(self.bosh, ElementTree.tostring(body), headers)
         with urllib.request.urlopen(request, timeout=15) as response:
-            return ElementTree.fromstring(response.read())
+            arrived = ElementTree.fromstring(response.read())
+        bodies = (message.findtext("{jabber:client}body") for message in arrived.iter("{jabber:client}message"))
+        self.messages += [body for body in bodies if body]
+        return arrived
 
 
-def introduce(post: Post, bosh: str, host: str) -> bool:
-    """Announce the two users, make them contacts, and send the greetings. Return False if a call to warmside failed.
+def introduce(post: Post, bosh: str, host: str, greetings: dict[str, str] = GREETINGS) -> bool:
+    """Announce two users, make them contacts, and send the greetings. Return False if a call to warmside failed.
 
     A second call with the same ejabberd sends nothing.
 
     :param bosh: URL of the connection manager.
+    :param greetings: the message that each of the two users sends to the other.
     :raises OSError: a request to the connection manager failed.
     """
-    jids = [f"{name}@{host}" for name in GREETINGS]
+    jids = [f"{name}@{host}" for name in greetings]
     if post("/users", jids=jids)[0] != 200:
         return False
     replies = [post("/warm", jid=jid, fetch="roster", wait=1) for jid in jids]
@@ -92,7 +111,7 @@ def introduce(post: Post, bosh: str, host: str) -> bool:
         first.send(stanza("presence", second.jid, "subscribe"))
         second.send(stanza("presence", first.jid, "subscribed"), stanza("presence", first.jid, "subscribe"))
         first.send(stanza("presence", second.jid, "subscribed"))
-        for one, other, greeting in zip((first, second), (second, first), GREETINGS.values(), strict=True):
+        for one, other, greeting in zip((first, second), (second, first), greetings.values(), strict=True):
             one.send(stanza("message", other.jid, "chat", greeting))
     for session in (first, second):
         session.end()

@@ -1,12 +1,18 @@
 """Run a cluster: ejabberd nodes on this machine, each with its own warmside."""
 
+import itertools
+import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from private_cluster import PrivateCluster
+from private_ejabberd import answers, free_port
 
-from tests.real.boshclient import BoshClient
+from tests.real.boshclient import BoshClient, Terminated
 from tests.real.parts import Server, until
 
 
@@ -30,12 +36,25 @@ class Node(Server):
         """The environment of the node's processes."""
         return super().environ | self._cluster.environ
 
-    def attach(self, reply: dict[str, Any]) -> BoshClient:
-        """Attach at this node to a session with the reply of ``POST /warm``, whatever node warmed it.
+    def has_joined(self, nodes: int) -> bool:
+        """Return True if the node is up again after its join, in a cluster of this size."""
+        try:
+            return len(self.command("list_cluster")) == nodes and answers(self.bosh)
+        except OSError:
+            return False
 
-        Over Mnesia a new session may be unknown at the other nodes for a moment: `Cluster` waits for it.
-        """
-        return BoshClient(self.bosh, reply["jid"].partition("@")[2].partition("/")[0]).attach(reply)
+    def attach(self, reply: dict[str, Any]) -> BoshClient:
+        """Attach at this node to a session with the reply of ``POST /warm``, whatever node warmed it."""
+        client = BoshClient(self.bosh, reply["jid"].partition("@")[2].partition("/")[0])
+
+        def pings() -> bool:
+            """Return False while Mnesia has not brought a new session to this node."""
+            with suppress(Terminated):
+                return client.attach(reply).ping()
+            return False
+
+        until(pings)
+        return client
 
 
 class Cluster:
@@ -66,10 +85,10 @@ class Cluster:
             for node in self.nodes:
                 node.start(serving=False)
             for node in self.nodes[1:]:
-                self.common.join(node.number, 1)
+                self.common.join(node.ejabberd, node.number, 1)
             for node in self.nodes:
+                until(partial(node.has_joined, len(self.nodes)))
                 until(node.serves)
-                until(lambda node=node: len(node.command("list_cluster")) == len(self.nodes))  # type: ignore[misc]
         except BaseException:
             self.stop()
             raise
@@ -80,3 +99,57 @@ class Cluster:
         for node in reversed(self.nodes):
             node.stop()
         self.common.stop()
+
+
+class Balancer:
+    """A TCP balancer: each connection goes to the next target. Each process of the tests may run several.
+
+    :param ports: the targets, on 127.0.0.1.
+    :param host: the address on which it listens.
+    :param port: its port; by default a free one.
+    """
+
+    def __init__(self, *ports: int, host: str = "127.0.0.1", port: int | None = None) -> None:
+        self.host = host
+        self.port = port or free_port()
+        self._targets = itertools.cycle(ports)
+        self._listener = socket.create_server((host, self.port))
+        self._sockets: list[socket.socket] = [self._listener]
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """A value of ``bosh.url`` that leads here."""
+        return f"http://{self.host}:{self.port}/bosh"
+
+    def stop(self) -> None:
+        """Close all connections."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for each in self._sockets:
+            each.close()
+
+    def _accept(self) -> None:
+        pumps = []
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                target = socket.create_connection(("127.0.0.1", next(self._targets)))
+                self._sockets += [client, target]
+                for one, other in ((client, target), (target, client)):
+                    pumps.append(threading.Thread(target=_pump, args=(one, other)))
+                    pumps[-1].start()
+        for pump in pumps:
+            pump.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Forward what one side of a connection sends, until it ends."""
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

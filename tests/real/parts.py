@@ -92,14 +92,15 @@ def until(condition: Callable[[], Any], within: float = 60) -> Any:
 class Site:
     """An HTTP client for warmside's interface."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
         self.port = port
+        self._address = address
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
         """Send one request on a new connection and return the reply."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self._address, self.port, timeout=60)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -158,7 +159,10 @@ class Server(Site):
         self.users = folder / "state" / "users.sqlite"
         self.admins.write_text(f"{ADMIN}:{HASH}\n")
         self.admins.chmod(0o600)
-        self.toml.write_text(self.sample_toml() + toml)
+        sample = self.sample_toml()
+        if "[shared]\n" in toml:
+            sample = exchanged(sample, ("[shared]\n", ""))  # TOML has each table once
+        self.toml.write_text(sample + toml)
         api = (
             f'  - port: {self.api}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'
             "    request_handlers:\n      /api: mod_http_api\n"

@@ -1,4 +1,4 @@
-"""The quickstart in a fresh checkout without a virtual environment."""
+"""The quickstart, and the cluster, in a fresh checkout without a virtual environment."""
 
 import os
 import re
@@ -31,15 +31,17 @@ class Checkout:
         self.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
     @contextmanager
-    def start(self, *arguments: str, path: str | None = None) -> "Iterator[subprocess.Popen[str]]":
-        """Start the quickstart; kill it at the end of the block.
+    def start(
+        self, *arguments: str, path: str | None = None, command: str = "quickstart"
+    ) -> "Iterator[subprocess.Popen[str]]":
+        """Start the quickstart or another command of ``etc``; kill it at the end of the block.
 
         :param path: the environment's PATH; default: this process's.
         """
         # With this umask, the default of many desktops, the group may write new files. A shell starts a background job
         # with SIGINT ignored.
         with subprocess.Popen(
-            ["sh", "-c", 'umask 002; trap "" INT; exec "$0" "$@"', self.root / "etc/quickstart", *arguments],
+            ["sh", "-c", 'umask 002; trap "" INT; exec "$0" "$@"', self.root / "etc" / command, *arguments],
             env=self.environ | ({"PATH": path} if path else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,9 +52,9 @@ class Checkout:
             finally:
                 process.kill()
 
-    def run(self, *arguments: str, path: str | None = None) -> tuple[int, str, str]:
-        """Run the quickstart to its end; return its exit status, stdout and stderr."""
-        with self.start(*arguments, path=path) as process:
+    def run(self, *arguments: str, path: str | None = None, command: str = "quickstart") -> tuple[int, str, str]:
+        """Run the command to its end; return its exit status, stdout and stderr."""
+        with self.start(*arguments, path=path, command=command) as process:
             out, err = process.communicate(timeout=600)
             return process.returncode, out, err
 
@@ -147,3 +149,41 @@ def test_a_broken_ejabberd_is_reported(checkout: Checkout, tmp_path: Path) -> No
     status, _, err = checkout.run("--once", path=f"{tmp_path}:{os.environ['PATH']}")
     assert status == 1
     assert "ejabberd exited unexpectedly" in err and "no such machine" in err
+
+
+def test_the_cluster_warms_at_each_node_and_sends_a_message(checkout: Checkout) -> None:
+    status, out, err = checkout.run("--once", command="cluster")
+    assert status == 0, out + err
+    assert "ann@localhost: warmed at n1@127.0.0.1, attached at n2@127.0.0.1" in out
+    assert "bob@localhost: warmed at n2@127.0.0.1, attached at n1@127.0.0.1" in out
+    assert "reached Bob at n1@127.0.0.1: Are you there?" in out
+    until(lambda: not checkout.running())
+
+
+def test_the_cluster_serves_a_demo_for_each_node_until_a_signal(checkout: Checkout) -> None:
+    checkout.install_libraries()
+    with checkout.start(command="cluster") as process:
+        try:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if "docs/CLUSTER.md" in line:
+                    break
+            machines = re.findall(r"log in as (\w+), who is warmed at node (\d): +http://([0-9.]+):(\d+)/", said)
+            assert [machine[:3] for machine in machines] == [("Ann", "1", "127.0.0.1"), ("Bob", "2", "127.0.0.2")], said
+            for user, _, address, port in machines:
+                demo = Site(int(port), address)
+                cookie = {"Cookie": demo.request("POST", "/login", user.encode()).headers["Set-Cookie"]}
+                session = demo.request("POST", "/chat-session", b"", cookie)
+                assert session.status == 200, session.body
+                assert session.json()["jid"].startswith(f"{user.lower()}@localhost/")
+                assert session.json()["bosh_url"] == f"http://{address}:{port}/bosh"
+                assert [each["subscription"] for each in session.json()["roster"]] == ["both"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert "All processes have exited" in rest
+    until(lambda: not checkout.running())

@@ -104,6 +104,22 @@ def test_own_passwords_cost_no_command(nodes: list[Node]) -> None:
     assert not node.redeem(password)
 
 
+def test_a_machine_learns_that_another_one_was_asked_about_its_own_password(
+    nodes: list[Node], server: RedisServer
+) -> None:
+    one, other = nodes
+    minted = now(one.local.mint(JULIET, 30))
+    assert LOOP.result(one.redis.asked_elsewhere(minted)) is False
+    assert not other.redeem(minted.text.encode())
+    assert LOOP.result(one.redis.asked_elsewhere(minted)) is True
+    (note,) = server.command("KEYS", "*")
+    assert 0 < server.command("PTTL", note) <= redispasswords.ASKED_TIME * 1000
+    server.kill()
+    assert LOOP.result(one.redis.asked_elsewhere(minted)) is False
+    LOOP.until(lambda: not one.redis.available)
+    assert now(one.redis.asked_elsewhere(minted)) is False
+
+
 def test_all_passwords_of_a_user_are_revoked_at_every_machine(nodes: list[Node]) -> None:
     one, other = nodes
     own, credential, romeos = now(other.local.mint(JULIET, 30)).text.encode(), one.mint(), one.mint(ROMEO)

@@ -92,6 +92,7 @@ REJECTED = errors.Refused("x", "not-authorized")
     [
         (at_binding(errors.Refused("x", "not-authorized")), 403, "password-refused", "own password"),
         (OneTimeRefused(REJECTED, RevocationStatus.UNASKED), 502, "otp-not-asked", "never asked"),
+        (OneTimeRefused(REJECTED, RevocationStatus.ELSEWHERE), 502, "otp-not-asked", "bosh.url leads to another node"),
         (OneTimeRefused(REJECTED, RevocationStatus.ASKED), 502, "otp-refused", "too late"),
         (OneTimeRefused(REJECTED, RevocationStatus.GONE), 502, "otp-refused", "response was lost"),
         (at_binding(errors.Banned("x", "policy-violation")), 503, "banned", "mod_fail2ban"),

@@ -5,6 +5,7 @@ from typing import Any
 
 from warmside.config.reloading import ReloadingFile
 from warmside.config.settings import Config
+from warmside.otp import OneTimePassword
 from warmside.store.ends import SQLiteEnds
 from warmside.store.interface import FailureCounters, KnownUsers, PasswordStore, SessionEnds, StoreError
 from warmside.store.redisclient import RedisClient
@@ -32,6 +33,10 @@ class SharedParts:
     def passwords(self, local: PasswordStore) -> PasswordStore:
         """Return the one-time passwords that are valid at every machine."""
         return SharedPasswords(local, RedisPasswords(self.client, self.metrics.fenced))
+
+    async def asked_elsewhere(self, minted: OneTimePassword) -> bool:
+        """See `RedisPasswords.asked_elsewhere`."""
+        return await RedisPasswords(self.client).asked_elsewhere(minted)
 
     def counters(self, local: FailureCounters) -> FailureCounters:
         """Return the failure counters."""

@@ -70,7 +70,7 @@ def open_stores(
     users = resources.open_users(config, paths.users)
     local = MeteredStore(plain, metrics.password)
     lifetime = config.passwords.lifetime
-    passwords = OneTimePasswords(local, lifetime)
+    passwords = OneTimePasswords(local, lifetime, None if shared is None else shared.asked_elsewhere)
     cleanup = Cleanup(reactor, *(each.sweep for each in (local, counters, verdicts, ends, accepted)))
     if shared is None:
         closing.callback(users.close)

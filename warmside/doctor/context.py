@@ -27,7 +27,8 @@ class Context:
 
     ``ejabberd_process`` runs with the ``ejabberd.yml`` given; ``warmsides`` serve with the configuration given.
     ``user`` is ejabberd's, and ``service_user`` runs warmside: the same, unless ejabberd runs a relay.
-    ``unseen`` collects what could not be examined, and ``notes`` the lines about a session that was warmed.
+    ``unseen`` collects what could not be examined, and ``notes`` what is worth knowing and no fault,
+    such as the times of a session that was warmed.
     """
 
     options: Options

@@ -48,6 +48,7 @@ FILE_CHECKS: tuple[FileCheck, ...] = (
     hosts.pool,
     hosts.fail2ban,
     hosts.ping_kills,
+    hosts.cluster_sessions,
 )
 """Checks that read files and ``/proc`` alone. They run first, in this order."""
 ONLINE_CHECKS: tuple[OnlineCheck, ...] = (

@@ -149,6 +149,29 @@ def ping_kills(context: Context) -> Iterator[Finding]:
         yield make("ping-kills", host=host, where=entry.place, limit=f"{limit:g}", cure=cure)
 
 
+def cluster_sessions(context: Context) -> list[Finding]:
+    """Note hosts whose BOSH sessions are in Mnesia, if several machines share a Redis. This is no fault.
+
+    A session that one node has created may be unknown at another node for a moment.
+    """
+    if context.config is None or context.config.shared.place is None:
+        return []
+    hosts = []
+    for ejabberd, host in _hosts(context, "modules", "default_ram_db"):
+        bosh = ejabberd.module("mod_bosh", host)
+        if bosh is not None:
+            options = bosh.value.plain() if bosh.value.kind == "map" else {}
+            common = (ejabberd.names("default_ram_db", host) or [""])[0]
+            if str(options.get("ram_db_type", common)) != "redis":
+                hosts.append(host)
+    if hosts:
+        context.notes.append(
+            f"mod_bosh keeps the sessions of {', '.join(hosts)} in Mnesia: a session that is used at another node at "
+            "once may not be found there (item-not-found). ram_db_type: redis in mod_bosh prevents it."
+        )
+    return []
+
+
 def seconds(value: Any) -> float | None:
     """Return a duration of ejabberd in seconds; ``None`` if it is none."""
     match = re.fullmatch(r"\s*([0-9]+)\s*([a-z]*?)s?\s*", str(value))

@@ -12,7 +12,7 @@ from warmside.bosh.transport import ConnectionManager
 from warmside.config.settings import Config
 from warmside.doctor.causes import cure_of
 from warmside.doctor.context import Context
-from warmside.doctor.managers import dead_finding, manager_finding, owned_by_ejabberd
+from warmside.doctor.managers import dead_finding, manager_finding, owned_by_ejabberd, set_url
 from warmside.doctor.warming import LOGIN_TIMEOUT, Opened, open_warmer
 from warmside.findings import Finding, make, observed
 from warmside.jids import JID
@@ -192,6 +192,12 @@ class _Logins:
                 return observed(name, host, cure_of(context, name, host))
             case OneTimeRefused() if error.revocation is RevocationStatus.UNASKED:
                 return observed("not-asked", host, cure_of(context, "not-asked", host))
+            case OneTimeRefused() if error.revocation is RevocationStatus.ELSEWHERE:
+                settings = self._config.bosh_for(host)
+                fault = "another machine's warmside was asked about a one-time password"
+                return make(
+                    "bosh-elsewhere", url=settings.url, fault=fault, cure=set_url(context, settings, "elsewhere")
+                )
             case Banned():
                 return make("banned", cure=cure_of(context, "banned", host))
             case NoMechanism():

@@ -4,7 +4,9 @@ import os
 import re
 import socket
 import ssl
+import sys
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,7 +45,7 @@ async def manager_finding(context: Context, settings: Bosh, manager: ConnectionM
     try:
         await Deferred.fromCoroutine(manager.check()).addTimeout(TIMEOUT, reactor)
     except CertificateRejected as error:
-        return make("bosh-certificate", url=url, fault=error, cure=_set_url(context, settings, "certificate"))
+        return make("bosh-certificate", url=url, fault=error, cure=set_url(context, settings, "certificate"))
     except TimeoutError:
         return _unreachable(context, settings, f"no response within {TIMEOUT:g} s")
     except BoshError as error:
@@ -56,15 +58,15 @@ async def manager_finding(context: Context, settings: Bosh, manager: ConnectionM
         }.get(kind) or (str(error) if isinstance(error, InvalidResponse) else None)
         if fault is None:
             return _unreachable(context, settings, str(error))
-        return make("bosh-not-bosh", url=url, fault=fault, cure=_set_url(context, settings, kind))
+        return make("bosh-not-bosh", url=url, fault=fault, cure=set_url(context, settings, kind))
     fault = await deferToThread(_elsewhere, context, url)
     if fault is not None:
-        return make("bosh-elsewhere", url=url, fault=fault, cure=_set_url(context, settings, "elsewhere"))
+        return make("bosh-elsewhere", url=url, fault=fault, cure=set_url(context, settings, "elsewhere"))
     return None
 
 
 def _unreachable(context: Context, settings: Bosh, fault: str) -> Finding:
-    cure = "Start ejabberd." if context.ejabberd_process is None else _set_url(context, settings, "unreachable")
+    cure = "Start ejabberd." if context.ejabberd_process is None else set_url(context, settings, "unreachable")
     return make("bosh-unreachable", url=settings.url, fault=fault, cure=cure)
 
 
@@ -110,7 +112,7 @@ def bosh_listeners(context: Context) -> list[tuple[Listener, str]]:
     ]
 
 
-def _set_url(context: Context, settings: Bosh, kind: str) -> str:
+def set_url(context: Context, settings: Bosh, kind: str) -> str:
     """Return what sets ``bosh.url`` to a listener of ``ejabberd.yml``."""
     config = context.config
     assert config is not None
@@ -155,16 +157,17 @@ def _elsewhere(context: Context, url: str) -> str | None:
         return None
     if not _is_local(address):
         return f"{address} is an address of another machine"
-    owned = _owns(process.pid, port)
+    owned = _owns(process.pid, address, port)
     return f"the process that listens there is not the ejabberd of {ejabberd.path}" if owned is False else None
 
 
 def owned_by_ejabberd(context: Context, url: str) -> bool | None:
     """Return True if the ejabberd given listens at a URL; ``None`` if this can't be determined."""
-    process, port = context.ejabberd_process, urlsplit(url).port
-    if process is None or port is None or _network_of(process.pid) != _network_of(os.getpid()):
+    process, parts = context.ejabberd_process, urlsplit(url)
+    if process is None or parts.port is None or _network_of(process.pid) != _network_of(os.getpid()):
         return None
-    return _owns(process.pid, port)
+    address = _peer_address(parts.hostname or "", parts.port)
+    return None if address is None else _owns(process.pid, address, parts.port)
 
 
 def _network_of(pid: int) -> str | None:
@@ -189,19 +192,38 @@ def _is_local(address: str) -> bool:
     return True
 
 
-def _owns(pid: int, port: int) -> bool | None:
-    """Return True if a process holds a listening socket of a port; ``None`` if this can't be determined."""
-    inodes: set[str] = set()
+def _owns(pid: int, address: str, port: int) -> bool | None:
+    """Return True if a process holds a listening socket of an address and port; ``None`` if this can't be determined.
+
+    A socket of the exact address gets the connections, if there is one beside that of all addresses.
+    """
+    exact: set[str] = set()
+    any_address: set[str] = set()
     try:
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
             if Path(table).exists():
                 with open(table) as file:
                     rows = [line.split() for line in file.read(MAX_TABLE).splitlines()[1:]]
-                inodes |= {row[9] for row in rows if row[3] == LISTENING and int(row[1].rpartition(":")[2], 16) == port}
+                for row in rows:
+                    listening_at, _, listening_port = row[1].rpartition(":")
+                    if row[3] == LISTENING and int(listening_port, 16) == port:
+                        listener = _address_of(listening_at)
+                        if listener == ip_address(address):
+                            exact.add(row[9])
+                        elif listener.is_unspecified:
+                            any_address.add(row[9])
         held = {match[1] for fd in os.listdir(f"/proc/{pid}/fd") if (match := _socket_of(pid, fd))}
     except (OSError, IndexError, ValueError):
         return None
+    inodes = exact or any_address
     return bool(inodes & held) if inodes else None
+
+
+def _address_of(text: str) -> IPv4Address | IPv6Address:
+    """Return an address of /proc/net: words of 32 bits, in hexadecimal, in the byte order of the machine."""
+    words = [bytes.fromhex(text[start : start + 8]) for start in range(0, len(text), 8)]
+    found = ip_address(b"".join(word[::-1] if sys.byteorder == "little" else word for word in words))
+    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
 
 
 def _socket_of(pid: int, fd: str) -> "re.Match[str] | None":

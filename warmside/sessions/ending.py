@@ -26,7 +26,6 @@ from warmside.sessions.logins import LoginSpec
 from warmside.sessions.passwords import Stores
 from warmside.sessions.verdicts import OneTimeRefused
 from warmside.sessions.warmer import Warmer, may_succeed_next_time
-from warmside.store.interface import RevocationStatus
 from warmside.throttle.limits import Kind
 
 MAX_ENDED = 100
@@ -193,7 +192,7 @@ class _Call:
             async with self._warmer.logins.logged_in(spec, task) as (login, runner):
                 return await self._list(login, runner)
         except OneTimeRefused as error:
-            if error.revocation is RevocationStatus.UNASKED:
+            if error.revocation.not_asked:
                 self._warmer.probe.drop(self._bare.host)
             raise
         finally:

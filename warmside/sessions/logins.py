@@ -209,9 +209,13 @@ class Logins:
 
         :raises OneTimeRefused: the server rejected a one-time password.
         """
-        revocation = await self._passwords.revoke(minted) if minted is not None else RevocationStatus.GONE
+        revocation = RevocationStatus.GONE
+        rejected = isinstance(error, Refused) and error.condition == "not-authorized"
+        if minted is not None:
+            passwords = self._passwords
+            revocation = await (passwords.revoke_rejected(minted) if rejected else passwords.revoke(minted))
         await runner.close()
-        if minted is not None and isinstance(error, Refused) and error.condition == "not-authorized":
+        if minted is not None and isinstance(error, Refused) and rejected:
             raise OneTimeRefused(error, revocation) from None
 
 

@@ -1,5 +1,6 @@
 """Mint and revoke one-time passwords."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -14,13 +15,25 @@ class OneTimePasswords:
 
     :param store: the store.
     :param lifetime: seconds after which a password expires.
+    :param asked_elsewhere: returns True if another machine was asked about a password of this one.
     """
 
     log = Logger()
 
-    def __init__(self, store: PasswordStore, lifetime: float) -> None:
+    def __init__(
+        self,
+        store: PasswordStore,
+        lifetime: float,
+        asked_elsewhere: Callable[[OneTimePassword], Awaitable[bool]] | None = None,
+    ) -> None:
         self.store = store
         self.lifetime = lifetime
+        self._asked_elsewhere = asked_elsewhere
+
+    @property
+    def one_of_several(self) -> bool:
+        """True if other machines share passwords with this one."""
+        return self._asked_elsewhere is not None
 
     async def mint(self, bare: str) -> OneTimePassword:
         """Mint a password for a prepared bare JID.
@@ -40,6 +53,14 @@ class OneTimePasswords:
                 reason=str(error),
             )
             return RevocationStatus.GONE
+
+    async def revoke_rejected(self, minted: OneTimePassword) -> RevocationStatus:
+        """Revoke a password that the server has rejected, and find out which machine it asked; see `revoke`."""
+        status = await self.revoke(minted)
+        asked_elsewhere = self._asked_elsewhere
+        if status is RevocationStatus.UNASKED and asked_elsewhere is not None and await asked_elsewhere(minted):
+            return RevocationStatus.ELSEWHERE
+        return status
 
     def revoke_later(self, minted: OneTimePassword) -> None:
         """Revoke a password that was not delivered."""

@@ -6,6 +6,7 @@ its extauth program. With anonymous logins it accepts any password. Both can com
 The probe logs in for accounts that do not exist: with a fresh one-time password, which has to be accepted,
 with the same one again, and with a random password. In this order a host that does not ask warmside
 rejects one login for each probe, and the rejections of a safe host follow a success in mod_fail2ban's count.
+Where several machines share passwords, the first login is made twice at once: ``bosh.url`` must not be a balancer.
 
 The verdict is in the store of the machine. It is valid for `VERDICT_TIME` and is renewed before its end
 while the host is in use.
@@ -16,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cachetools import TTLCache
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, fail, succeed
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
@@ -220,7 +221,7 @@ class ReplayProbe:
         password = await self._passwords.mint(jid.userhost())
         try:
             try:
-                await self._authenticate(jid, password, Kind.REPEATED_PROBE if failures else Kind.PROBE)
+                await self._authenticate_fresh(jid, password, Kind.REPEATED_PROBE if failures else Kind.PROBE)
             except (Refused, NotAuthenticated) as error:
                 if again and isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.GONE:
                     extended = self._verdicts.extend(host, lease, LEASE_TIME)
@@ -236,6 +237,23 @@ class ReplayProbe:
             return HostVerdict(HostState.CACHING if replayed else HostState.SAFE, 0, 0)
         finally:
             await self._passwords.revoke(password)
+
+    async def _authenticate_fresh(self, jid: JID, password: OneTimePassword, kind: Kind) -> None:
+        """Authenticate with a fresh password. One of several machines does so twice at once, with two passwords.
+
+        The two logins have connections of their own. A balancer at ``bosh.url`` leads one of them to another machine.
+        """
+        if not self._passwords.one_of_several:
+            await self._authenticate(jid, password, kind)
+            return
+        other = await self._passwords.mint(jid.userhost())
+        try:
+            logins = [_started(self._authenticate(jid, each, kind)) for each in (password, other)]
+            for succeeded, failure in await DeferredList(logins, consumeErrors=True):
+                if not succeeded:
+                    failure.raiseException()
+        finally:
+            await self._passwords.revoke(other)
 
     async def _accepted(self, jid: JID, password: OneTimePassword) -> bool:
         """Return True if ejabberd accepts a password that it has to reject."""
@@ -260,6 +278,13 @@ class ReplayProbe:
             change()
         except StoreError as error:
             self.log.error("a verdict on a host could not be changed: {reason}", reason=str(error))
+
+
+def _started(login: Awaitable[None]) -> "Deferred[None]":
+    async def run() -> None:
+        await login
+
+    return Deferred.fromCoroutine(run())
 
 
 def unknown_user(host: str) -> JID:

@@ -163,7 +163,7 @@ class Warmer:
         try:
             return await self._log_in(request, minted, began, task)
         except BaseException as error:
-            if isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.UNASKED:
+            if isinstance(error, OneTimeRefused) and error.revocation.not_asked:
                 self.probe.drop(request.jid.host)
             await self._passwords.revoke(minted)
             raise

@@ -36,6 +36,13 @@ class RevocationStatus(enum.Enum):
     """Still stored; no request tried to redeem it."""
     ASKED = "asked"
     """Still stored; at least one request to redeem it was rejected (other JID, or expired)."""
+    ELSEWHERE = "elsewhere"
+    """Still stored; the request to redeem it was sent to another machine."""
+
+    @property
+    def not_asked(self) -> bool:
+        """True if no request to redeem it was sent to this machine."""
+        return self in (RevocationStatus.UNASKED, RevocationStatus.ELSEWHERE)
 
 
 class PasswordStore(Protocol):

@@ -24,6 +24,9 @@ ACCEPTED, REJECTED, FENCED = 1, 0, -1
 STATUSES = (RevocationStatus.GONE, RevocationStatus.UNASKED, RevocationStatus.ASKED)
 """By the result of `REVOKE`."""
 
+ASKED_TIME = 10.0
+"""Seconds for which the machines know that a password that is in no store was tried: those of a login."""
+
 IDENTITY = """
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
@@ -47,11 +50,15 @@ if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KE
 return 1
 """
 )
-# KEYS: the password. ARGV: digest of the JID.
+# KEYS: the password, the note that it was tried. ARGV: digest of the JID, time of the note in ms.
+# An unknown password may be one of another machine's /warm, whose login has reached this machine.
 REDEEM = Script(
     """
 local found = redis.call('HMGET', KEYS[1], 'jid', 'run', 'replid', 'expires')
-if not found[1] then return 0 end
+if not found[1] then
+    redis.call('SET', KEYS[2], 1, 'PX', ARGV[2])
+    return 0
+end
 """
     + IDENTITY
     + NOW
@@ -128,6 +135,18 @@ class RedisPasswords:
         """See `PasswordStore.revoke_all`."""
         return int(await self._client.run(REVOKE_ALL, (self._index(bare),), (self._client.key("otp:"),)))
 
+    async def asked_elsewhere(self, password: OneTimePassword) -> bool:
+        """Return True if another machine was asked to redeem a password that only this machine has.
+
+        :param password: minted by the store of this machine, which was not asked. False if Redis is away.
+        """
+        if not self.available:
+            return False
+        try:
+            return bool(await self._client.call("EXISTS", self._client.key(f"asked:{password.digest.hex()}")))
+        except StoreError:
+            return False
+
     async def sweep(self) -> int:
         """Return 0: Redis removes expired passwords itself."""
         return 0
@@ -136,7 +155,8 @@ class RedisPasswords:
         """Do nothing: the connection is closed where it was opened."""
 
     async def _redeem(self, bare: str, name: str) -> bool:
-        result = await self._client.run(REDEEM, (self._client.key(f"otp:{name}"),), (_jid_digest(bare),))
+        keys = (self._client.key(f"otp:{name}"), self._client.key(f"asked:{name}"))
+        result = await self._client.run(REDEEM, keys, (_jid_digest(bare), round(ASKED_TIME * 1000)))
         if result == FENCED:
             self._fenced()
         return bool(result == ACCEPTED)

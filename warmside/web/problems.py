@@ -119,6 +119,7 @@ ACCEPTED = (
 )
 ONE_TIME_PROBLEMS = {
     RevocationStatus.UNASKED: ("otp-not-asked", OBSERVED["not-asked"]),
+    RevocationStatus.ELSEWHERE: ("otp-not-asked", OBSERVED["bosh-elsewhere"]),
     RevocationStatus.ASKED: ("otp-refused", REJECTED),
     RevocationStatus.GONE: ("otp-refused", ACCEPTED),
 }
