@@ -22,7 +22,7 @@ from tests.redisserver import RedisServer
 
 HOLD_TIME = 8.0
 """Seconds of a fault."""
-LAG_TIME = 2.0
+LAG_TIME = 1.5
 """Seconds for which the replica of a failover lacks what the primary got."""
 ROUND_TRIP = 0.2
 """Seconds of a round trip to a slow Redis."""
