@@ -53,6 +53,12 @@ def test_accepts_one_accept_beside_a_lost_response() -> None:
     assert faults(operation(Kind.LOGIN, 120.1, result=UNKNOWN, password=2)) == []
 
 
+def test_accepts_a_password_of_two_logins_whose_winner_the_fault_stopped() -> None:
+    minted = operation(Kind.MINT, 99.8, password=3)
+    loser, winner = (operation(Kind.LOGIN, 99.9, seconds, REFUSED, password=3) for seconds in (0.05, 1.2))
+    assert faults(minted, loser, winner) == []
+
+
 @pytest.mark.parametrize("result", [REFUSED, UNKNOWN])
 def test_accepts_a_login_that_the_fault_stopped(result: Result) -> None:
     minted = operation(Kind.MINT, 99.9, password=3)

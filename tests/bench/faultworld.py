@@ -52,7 +52,7 @@ class World:
         self.proxies = [SlowProxy(self.redis.port, 0.0).__enter__() for _ in range(2)]
         for proxy in self.proxies:
             self._closing.callback(proxy.__exit__)
-        weakened = ()
+        weakened: tuple[tuple[str, str], ...] = ()
         if build is not None:
             os.environ["PYTHONPATH"] = str(ROOT)
             weakened = ((" -I -m warmside extauth ", f" -m tests.bench.weakened {build} extauth "),)

@@ -230,7 +230,8 @@ def sound(history: History, period: Period) -> Iterator[tuple[Operation, bool]]:
         first = tried[0]
         if any(each.ended >= mint.began and each.began <= first.ended for each in revocations[mint.user]):
             continue
-        if mint.began >= period.well or first.ended < period.began:
+        quiet = [each.ended for each in tried if each.began < period.began]
+        if mint.began >= period.well or max(quiet, default=period.began) < period.began:
             yield first, any(each.result is Result.OK for each in tried)
 
 

@@ -25,6 +25,8 @@ PAUSE = 0.05
 """Seconds between two operations of a thread."""
 ERROR_PAUSE = 0.1
 """Seconds after an operation that failed, as a client waits."""
+WAIT_TIME = 1.0
+"""Seconds from some credentials to their logins: a replica has the password, and then lacks its removal."""
 REPLAY_TIME = 25.0
 """Seconds for which a used password is tried again; it would live for 30."""
 RECENT_TIME = 5.0
@@ -57,6 +59,7 @@ class Load:
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._used: deque[Used] = deque(maxlen=500)
+        self._waiting: dict[int, deque[Used]] = {number: deque() for number in self.nodes}
         self._over = threading.Event()
         self._failures: list[BaseException] = []
         pairs = list(zip(self.nodes, [*list(self.nodes)[1:], 1], strict=True))
@@ -97,14 +100,21 @@ class Load:
             self._post(operation, "/warm", jid=f"warm{node}-{turn % USERS}@{HOST}/warm", wait=1)
 
     def credential(self, node: int, other: int, turn: int) -> None:
-        """Ask a node for a credential, and log in with it at both nodes at the same time."""
-        user = f"user{node}-{turn % USERS}"
-        minted = self._mint(node, user)
+        """Ask a node for a credential, and log in with it at both nodes at the same time: now, or `WAIT_TIME` later."""
+        minted = self._mint(node, f"user{node}-{turn % USERS}")
+        if minted is not None and turn % 2:
+            self._waiting[node].append(minted)
+            minted = None
+        if self._waiting[node] and self._waiting[node][0].since < time.monotonic() - WAIT_TIME:
+            self._log_in_at_once(self._waiting[node].popleft(), other, node)
         if minted is not None:
-            logins = [self._logins.submit(self.log_in, at, minted) for at in (other, node)]
-            accepted = [each.result() for each in logins]
-            if any(accepted):
-                self._used.append(minted)
+            self._log_in_at_once(minted, other, node)
+
+    def _log_in_at_once(self, minted: Used, *nodes: int) -> None:
+        logins = [self._logins.submit(self.log_in, node, minted) for node in nodes]
+        accepted = [each.result() for each in logins]
+        if any(accepted):
+            self._used.append(minted)
 
     def revocation(self, node: int, other: int, turn: int) -> None:
         """Ask a node for a credential, revoke it at the other, and log in with it at both."""

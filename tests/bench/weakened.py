@@ -10,6 +10,7 @@ import sys
 
 from warmside.cli import main
 from warmside.store import redispasswords
+from warmside.store.redisclient import Script
 from warmside.store.redispasswords import RedisPasswords, _jid_digest
 
 FENCE = "if found[2] ~= run or found[3] ~= replid then"
@@ -29,7 +30,7 @@ def replace_fence(condition: str) -> None:
     """Replace the condition under which a password is void."""
     text = redispasswords.REDEEM.text
     assert FENCE in text
-    redispasswords.REDEEM = redispasswords.Script(text.replace(FENCE, condition))
+    redispasswords.REDEEM = Script(text.replace(FENCE, condition))
 
 
 def get_del() -> None:
@@ -43,7 +44,7 @@ def get_del() -> None:
         await store._client.call("DEL", key)
         return True
 
-    RedisPasswords._redeem = redeem  # type: ignore[method-assign]
+    RedisPasswords._redeem = redeem  # type: ignore[method-assign,assignment]
 
 
 BUILDS = {"unfenced": unfenced, "run-id": run_id, "get-del": get_del}
