@@ -10,6 +10,7 @@ from tests.app.test_service import ServiceWithHTTP, reactor
 from tests.redisserver import RedisServer
 from tests.support import logging
 from warmside.app.service import WarmsideService
+from warmside.extauth.request import ExtauthRequest
 from warmside.store import redislink
 
 
@@ -49,9 +50,10 @@ class SharedServices(ServiceWithHTTP):
         stores = made._stores.stores
         minted = await stores.credentials.mint("juliet@example.org")
         self.assertEqual(made._stores.plain.redeem("juliet@example.org", minted.text.encode()), False)
-        self.assertTrue(
-            await maybeDeferred(stores.credentials.store.redeem, "juliet@example.org", minted.text.encode())
-        )
+        assert made.authority is not None
+        request = ExtauthRequest("auth", "juliet", "example.org", minted.text.encode())
+        answers = [await maybeDeferred(made.authority.answer, request) for _ in range(2)]
+        self.assertEqual(answers, [True, False])
         minted = await stores.passwords.mint("juliet@example.org")
         self.assertTrue(stores.credentials.store.redeem("juliet@example.org", minted.text.encode()))
         self.assertEqual(await made._stores.users.announce(["romeo@example.org"]), 1)

@@ -132,3 +132,9 @@ def test_password_is_the_only_line_of_its_file(tmp_path: Path) -> None:
     path.chmod(0o620)
     with pytest.raises(FileRefused, match="other users can write"):
         read_password(path)
+
+
+def test_password_in_a_url_is_an_error_beside_a_password_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="it contains a password") as wrong:
+        read(tmp_path, f'url = "rediss://user:{SECRET}@example.org"\npassword_file = "/x"\n')
+    assert SECRET not in str(wrong.value)

@@ -94,7 +94,7 @@ class Client(RedisClient):
     @property
     def under_way(self) -> int:
         """Commands whose replies are awaited."""
-        return 0 if self._link is None else self._link.connection.under_way
+        return 0 if self._link is None else self._link._connection.under_way
 
     def _now_connected(self) -> None:
         if not self.connected.called:

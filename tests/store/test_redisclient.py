@@ -14,7 +14,7 @@ from tests.redisserver import RedisServer
 from tests.store.nodes import Spinner
 from tests.support import logging
 from warmside.config.settings import RedisPlace, Shared
-from warmside.store import redislink, redisopen, redisprotocol
+from warmside.store import redisclient, redislink, redisopen, redisprotocol
 from warmside.store.interface import StoreError
 from warmside.store.redisclient import RedisClient, RedisUnavailable, Script
 from warmside.store.redisopen import CONNECT_TIMEOUT
@@ -118,8 +118,17 @@ def test_messages_arrive_and_a_listener_learns_when_some_were_missed(
 
 
 def test_a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back(
-    connect: Connect, spinner: Spinner
+    connect: Connect, spinner: Spinner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    attempts: list[redislink.Link] = []
+
+    class Counted(redislink.Link):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            attempts.append(self)
+
+    monkeypatch.setattr(redisclient, "Link", Counted)
+    monkeypatch.setattr(redisclient, "MAX_DELAY", 0.25)
     server = RedisServer().start()
     try:
         client, connected = connect(server.settings()), []
@@ -138,7 +147,8 @@ def test_a_killed_redis_fails_calls_at_once_and_is_used_again_when_it_is_back(
                 with pytest.raises(RedisUnavailable, match="away: "):
                     spinner.result(client.call("PING"))
             assert time.monotonic() - began < LONG / 3
-            spinner.until(lambda: "refused" in client.state)
+            spinner.until(lambda: len(attempts) == 4)
+            assert "refused" in client.state
             server.start()
             spinner.until(lambda: client.state == "ok", BACK_WITHIN)
         assert len(connected) == 1 and client.instance == connected[0] != before

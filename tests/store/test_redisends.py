@@ -54,7 +54,7 @@ class Node:
         """Wait until a message is in the socket; the reactor does not read it."""
         link = self.client._link
         assert link is not None
-        assert select.select([link.subscriber.transport], [], [], 30)[0]
+        assert select.select([link._subscriber.transport], [], [], 30)[0]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Known users after a failover to a replica."""
+"""Known users after a failover to a replica, and beside those of another service."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -46,3 +46,18 @@ def test_a_replica_without_the_last_writes_loses_nothing(spinner: Spinner, tmp_p
     finally:
         primary.stop()
         replica.stop()
+
+
+def test_another_prefix_has_other_users(spinner: Spinner, tmp_path: Path) -> None:
+    server = RedisServer().start()
+    one = Node(spinner, server, tmp_path / "one.sqlite", "one:")
+    two = Node(spinner, server, tmp_path / "two.sqlite", "two:")
+    one.announce(JULIET)
+    two.announce(NURSE)
+    assert known(two, JULIET, NURSE) == [False, True]
+    assert sorted(server.command("KEYS", "*")) == [
+        b"one:1:users", b"one:1:users-state", b"two:1:users", b"two:1:users-state",
+    ]  # fmt: skip
+    one.stop()
+    two.stop()
+    server.stop()

@@ -32,8 +32,8 @@ class Link:
         """Fires with the state in which the connections ended."""
         self._opening = opening
         self._reactor = opening.reactor
-        self.connection = Connection()
-        self.subscriber = Subscriber(received)
+        self._connection = Connection()
+        self._subscriber = Subscriber(received)
         self._opened: list[Bounded] = []
         self._beats = 0
         self._beat_call = LoopingCall(lambda: Deferred.fromCoroutine(self._beat()))
@@ -45,8 +45,8 @@ class Link:
         :raises RedisFault: Redis is away, or must not be used.
         :raises RedisError: a connection was lost.
         """
-        instance = await self._open_one(self.connection)
-        if await self._open_one(self.subscriber) != instance:
+        instance = await self._open_one(self._connection)
+        if await self._open_one(self._subscriber) != instance:
             raise RedisFault(AWAY, "two connections lead to different instances")
         self._beat_call.start(PING_INTERVAL, now=False)
         return instance
@@ -57,11 +57,11 @@ class Link:
         :raises ResponseError: the reply is an error.
         :raises RedisError: a connection was lost, or too many commands are under way.
         """
-        return await self._due(self.connection.send(*command), within)
+        return await self._due(self._connection.send(*command), within)
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe to a channel; see `send`."""
-        await self._due(self.subscriber.send("SUBSCRIBE", channel), CALL_TIMEOUT)
+        await self._due(self._subscriber.send("SUBSCRIBE", channel), CALL_TIMEOUT)
 
     def end(self, state: str) -> None:
         """Close both connections. Commands under way fail."""
@@ -87,7 +87,7 @@ class Link:
         """Check that both connections answer, and from time to time that the instance may still be used."""
         self._beats += 1
         try:
-            await self._due(self.subscriber.send("PING"), CALL_TIMEOUT)
+            await self._due(self._subscriber.send("PING"), CALL_TIMEOUT)
             if self._beats % EXAMINE_EACH:
                 await self.send("PING")
             else:
