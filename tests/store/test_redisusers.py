@@ -1,4 +1,4 @@
-"""Known users that machines share on a real Redis: what each machine knows, and when."""
+"""Known users that machines share on a real Redis."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,7 +116,6 @@ def test_a_machine_that_was_cut_off_reads_only_what_has_changed(
     two.cut()
     one.announce(JULIET, NURSE)
     one.forget(MANY[7])
-    assert known(two, JULIET, MANY[7]) == [False, True]
     two.connect()
     spinner.until(lambda: known(two, JULIET, NURSE, MANY[7]) == [True, True, False])
     assert sum(len(reply.page) + len(reply.again) for reply in pages[two.file]) == 3
@@ -215,7 +214,7 @@ def test_a_removal_that_comes_back_is_older_than_an_announcement_after_the_loss(
     server.command("FLUSHALL")
     one.connect()
     spinner.until(lambda: server.command("ZCARD", USERS) == 1)
-    assert one.announce(JULIET) == 0, "machine one has restored the user"
+    assert one.announce(JULIET) == 0
     two.connect()
     spinner.until(lambda: known(two, JULIET) == [True])
     assert known(one, JULIET) == [True]
@@ -245,7 +244,6 @@ def test_a_new_announcement_overtakes_what_a_machine_has_to_read_again(
     one.announce(JULIET)
     spinner.until(lambda: known(two, JULIET) == [True])
     assert len(two.file.portion("", 2000)) < 1000, "it has not read all"
-    spinner.until(lambda: all(known(two, *MANY)))
 
 
 def test_the_users_of_a_machine_that_begins_to_share_are_announced(
