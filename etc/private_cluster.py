@@ -73,7 +73,7 @@ class PrivateCluster:
     def join(self, node: PrivateEjabberd, number: int, other: int, within: float = JOIN_TIMEOUT) -> None:
         """Join a running node to the cluster of another one. The node's own data is deleted, and it starts again.
 
-        Return when its extauth programs of before have exited.
+        Return when its extauth programs of before have exited, and it listens again.
 
         :param number: the node's number.
         :param other: the other node's number.
@@ -91,9 +91,9 @@ class PrivateCluster:
             raise EjabberdFailed(f"{name(number)} did not join {name(other)} within {within:g} s") from None
         if done.returncode != 0:
             raise EjabberdFailed(f"{name(number)} can't join {name(other)}: {(done.stdout + done.stderr).strip()}")
-        while before & node.programs():
+        while before & node.programs() or not answers(node.port):
             if time.monotonic() > deadline:
-                raise EjabberdFailed(f"extauth programs of {name(number)} have not exited within {within:g} s")
+                raise EjabberdFailed(f"{name(number)} has not started again within {within:g} s:\n{node.log_tail()}")
             time.sleep(0.05)
 
     def _distribution(self, home: Path) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""What ``etc/quickstart`` and ``etc/cluster`` have in common: they install what is missing, and run private servers.
-
-Standard library only.
-"""
+"""What ``etc/quickstart`` and ``etc/cluster`` share: install what is missing, run servers. Standard library only."""
 
 import contextlib
 import hashlib
@@ -247,13 +244,8 @@ class Machine:
         self.http, self.bosh = ports
         self.toml = folder / "warmside.toml"
         self.toml.write_text(WARMSIDE.format(folder=folder, http=self.http, bosh=self.bosh, public=public))
-        line = subprocess.run(
-            [VENV / "bin/warmside", "hash-password", "webapp"],
-            input=password,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = [str(VENV / "bin/warmside"), "hash-password", "webapp"]
+        line = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
         (folder / "admins").write_text(line.stdout)
         (folder / "admins").chmod(0o600)  # warmside rejects a file that others can write, which umask 002 would create
 
@@ -290,11 +282,10 @@ def running(command: list[str], ready: "Callable[[], bool]", environ: dict[str, 
         yield
     finally:
         server.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        server.kill()
+        server.wait()
 
 
 def demo(port: int, password: str, **environ: str) -> "contextlib.AbstractContextManager[None]":

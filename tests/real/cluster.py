@@ -105,23 +105,26 @@ class Balancer:
     """A TCP balancer: each connection goes to the next target. Each process of the tests may run several.
 
     :param ports: the targets, on 127.0.0.1.
+    :ivar url: the value of ``bosh.url`` that leads here.
     :param host: the address on which it listens.
     :param port: its port; by default a free one.
+    :param path: a unix socket on which it listens instead.
     """
 
-    def __init__(self, *ports: int, host: str = "127.0.0.1", port: int | None = None) -> None:
-        self.host = host
-        self.port = port or free_port()
+    def __init__(self, *ports: int, host: str = "127.0.0.1", port: int | None = None, path: Path | None = None) -> None:
+        if path is None:
+            port = port or free_port()
+            self.url = f"http://{host}:{port}/bosh"
+            self._listener = socket.create_server((host, port))
+        else:
+            self.url = f"http+unix://{path}:/bosh"
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
         self._targets = itertools.cycle(ports)
-        self._listener = socket.create_server((host, self.port))
         self._sockets: list[socket.socket] = [self._listener]
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
-
-    @property
-    def url(self) -> str:
-        """A value of ``bosh.url`` that leads here."""
-        return f"http://{self.host}:{self.port}/bosh"
 
     def stop(self) -> None:
         """Close all connections."""

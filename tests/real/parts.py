@@ -159,10 +159,7 @@ class Server(Site):
         self.users = folder / "state" / "users.sqlite"
         self.admins.write_text(f"{ADMIN}:{HASH}\n")
         self.admins.chmod(0o600)
-        sample = self.sample_toml()
-        if "[shared]\n" in toml:
-            sample = exchanged(sample, ("[shared]\n", ""))  # TOML has each table once
-        self.toml.write_text(sample + toml)
+        self.toml.write_text(self.sample_toml() + toml)
         api = (
             f'  - port: {self.api}\n    ip: "127.0.0.1"\n    module: ejabberd_http\n'
             "    request_handlers:\n      /api: mod_http_api\n"

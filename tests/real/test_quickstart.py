@@ -34,7 +34,7 @@ class Checkout:
     def start(
         self, *arguments: str, path: str | None = None, command: str = "quickstart"
     ) -> "Iterator[subprocess.Popen[str]]":
-        """Start the quickstart or another command of ``etc``; kill it at the end of the block.
+        """Start the quickstart or another command of ``etc``; end it at the end of the block.
 
         :param path: the environment's PATH; default: this process's.
         """
@@ -50,7 +50,11 @@ class Checkout:
             try:
                 yield process
             finally:
-                process.kill()
+                process.terminate()  # a killed command leaves its servers behind
+                try:
+                    process.wait(60)
+                finally:
+                    process.kill()
 
     def run(self, *arguments: str, path: str | None = None, command: str = "quickstart") -> tuple[int, str, str]:
         """Run the command to its end; return its exit status, stdout and stderr."""

@@ -1,6 +1,7 @@
 """Checks that log in: a BOSH session at each host, one-time passwords of each host, and a warm session for a JID."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from warmside.config.settings import Config
 from warmside.doctor.causes import cure_of
 from warmside.doctor.context import Context
 from warmside.doctor.managers import dead_finding, manager_finding, owned_by_ejabberd, set_url
+from warmside.doctor.shared import asked_elsewhere
 from warmside.doctor.warming import LOGIN_TIMEOUT, Opened, open_warmer
 from warmside.findings import Finding, make, observed
 from warmside.jids import JID
@@ -52,7 +54,8 @@ async def logins(context: Context) -> Iterable[Finding]:
     creations = _Creations(context, config, managers)
     found += await creations.examine(hosts, reactor)
     if creations.served:
-        async with open_warmer(context, managers, reactor) as opened:
+        elsewhere = None if config.shared.place is None else partial(asked_elsewhere, config, reactor=reactor)
+        async with open_warmer(context, managers, reactor, elsewhere) as opened:
             if opened is not None:
                 found += await _Logins(context, config, opened).examine(creations.served)
     for manager in managers.values():
@@ -180,6 +183,9 @@ class _Logins:
         try:
             await self._warmer.probe.ensure_safe(host)
         except (UnsafeHost, BoshError, StoreError, TooManyFailures) as error:
+            if isinstance(error, OneTimeRefused) and error.revocation is RevocationStatus.ELSEWHERE:
+                # The running service may still have another bosh.url than the file: no back-off for it.
+                self._warmer.probe.asked(host)
             return self._finding(host, error)
         return None
 

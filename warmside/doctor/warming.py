@@ -5,7 +5,7 @@ with the rights of the store's user.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from warmside.bosh.runner import Runtime
 from warmside.bosh.transport import ConnectionManager
 from warmside.doctor.context import Context
 from warmside.doctor.serving import serving, trusted_users
+from warmside.otp import OneTimePassword
 from warmside.sessions.hosts import BoshHost
 from warmside.sessions.passwords import OneTimePasswords, Stores
 from warmside.sessions.warmer import Warmer
@@ -40,11 +41,15 @@ class Opened(NamedTuple):
 
 @asynccontextmanager
 async def open_warmer(
-    context: Context, managers: Mapping[str, ConnectionManager], reactor: Any
+    context: Context,
+    managers: Mapping[str, ConnectionManager],
+    reactor: Any,
+    asked_elsewhere: Callable[[OneTimePassword], Awaitable[bool]] | None,
 ) -> AsyncIterator[Opened | None]:
     """Open a warmer on the stores of the running service; ``None`` if that is not possible.
 
     :param managers: the connection managers by URL.
+    :param asked_elsewhere: see `OneTimePasswords`.
     """
     config, running = context.config, serving(context)
     assert config is not None
@@ -78,7 +83,7 @@ async def open_warmer(
             settings = config.bosh_for(name)
             return BoshHost(replace(settings, timeout=min(settings.timeout, LOGIN_TIMEOUT)), managers[settings.url])
 
-        passwords = OneTimePasswords(store, config.passwords.lifetime)
+        passwords = OneTimePasswords(store, config.passwords.lifetime, asked_elsewhere)
         warmer = Warmer(
             Runtime(reactor, deferToThread, lambda name, seconds: steps.append((name, seconds))),
             host,

@@ -249,7 +249,8 @@ class ReplayProbe:
         other = await self._passwords.mint(jid.userhost())
         try:
             logins = [_started(self._authenticate(jid, each, kind)) for each in (password, other)]
-            for succeeded, failure in await DeferredList(logins, consumeErrors=True):
+            results: list[tuple[bool, Any]] = await DeferredList(logins, consumeErrors=True)
+            for succeeded, failure in results:
                 if not succeeded:
                     failure.raiseException()
         finally:
