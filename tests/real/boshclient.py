@@ -57,10 +57,11 @@ class BoshClient:
         created = self.post(attributes)
         self.sid = created.get("sid", "")
 
-    def log_in(self, user: str, password: str, mechanism: str = "PLAIN") -> str:
-        """Log in with create, auth, restart, bind, session, one after the other. Return the full JID.
+    def authenticate(self, user: str, password: str, mechanism: str = "PLAIN") -> None:
+        """Create a session and authenticate, without binding a resource.
 
         :param mechanism: PLAIN, or X-OAUTH2, whose message has the same form.
+        :raises Refused: the server rejected the password.
         """
         self._create()
         auth = element("auth", NS_SASL, mechanism=mechanism)
@@ -70,6 +71,13 @@ class BoshClient:
         answer = self.await_element(lambda each: each.tag.startswith(SASL))
         if answer.tag != f"{SASL}success":
             raise Refused(answer[0].tag.rpartition("}")[2])
+
+    def log_in(self, user: str, password: str, mechanism: str = "PLAIN") -> str:
+        """Log in with create, auth, restart, bind, session, one after the other. Return the full JID.
+
+        :param mechanism: see `authenticate`.
+        """
+        self.authenticate(user, password, mechanism)
         self.post({"to": self.host, "xmpp:restart": "true"})
         bind = element("iq", type="set", id="bind")
         bind.append(element("bind", "urn:ietf:params:xml:ns:xmpp-bind"))

@@ -1,4 +1,4 @@
-"""A TCP proxy that delays every byte by half a round trip."""
+"""A TCP proxy that delays every byte by half a round trip, and can fail as a network does."""
 
 import socket
 import threading
@@ -10,12 +10,15 @@ from contextlib import suppress
 class SlowProxy:
     """Forward connections to a port of this machine.
 
-    :param round_trip: seconds of a round trip.
+    :param target: the port; a later one applies to later connections, as a name that fails over.
+    :param round_trip: seconds of a round trip; a later value applies to later bytes.
     """
 
     def __init__(self, target: int, round_trip: float) -> None:
-        self._target = target
-        self._delay = round_trip / 2
+        self.target = target
+        self.round_trip = round_trip
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
@@ -33,6 +36,14 @@ class SlowProxy:
             with suppress(OSError):
                 self._open.pop().shutdown(socket.SHUT_RDWR)
 
+    def hold(self) -> None:
+        """Deliver nothing until `release`: neither bytes nor the end of a connection. No connection is reset."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Deliver again, and what was held back first."""
+        self._flowing.set()
+
     def _accept(self) -> None:
         while True:
             try:
@@ -42,10 +53,11 @@ class SlowProxy:
             threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        time.sleep(2 * self._delay)  # the TCP handshake
+        time.sleep(self.round_trip)  # the TCP handshake
+        self._flowing.wait()
         self._open.append(client)
         try:
-            server = socket.create_connection(("127.0.0.1", self._target))
+            server = socket.create_connection(("127.0.0.1", self.target))
         except OSError:
             client.close()
             return
@@ -71,6 +83,7 @@ class SlowProxy:
                         there.wait()
                     due, data = waiting.popleft()
                 time.sleep(max(0.0, due - time.monotonic()))
+                self._flowing.wait()
                 try:
                     if not data:
                         target.shutdown(socket.SHUT_WR)
@@ -88,6 +101,6 @@ class SlowProxy:
             except OSError:
                 data = b""
             with there:
-                waiting.append((time.monotonic() + self._delay, data))
+                waiting.append((time.monotonic() + self.round_trip / 2, data))
                 there.notify()
         sender.join()

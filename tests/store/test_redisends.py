@@ -181,3 +181,30 @@ def test_a_mark_that_can_not_be_stored_is_logged(nodes: list[Node]) -> None:
     one.mark()
     with logging() as logged:
         other.loop.until(lambda: any("could not be stored" in line for line in logged))
+
+
+def test_a_lease_whose_response_was_lost_is_released_with_the_next_connection(
+    server: RedisServer, nodes: list[Node]
+) -> None:
+    first, second = nodes
+    server.freeze()
+    with pytest.raises(StoreError):
+        first.loop.result(first.ends.begin(JULIET, "lost", 300))
+    server.thaw()
+    first.loop.until(lambda: "cmdstat_set" in server.info("commandstats") and first.client.state == "ok")
+    first.loop.until(lambda: server.command("GET", first.client.key(f"ending:{JULIET}")) is None)
+    assert second.begin("next")
+
+
+def test_a_lease_that_could_not_be_released_is_released_with_the_next_connection(
+    server: RedisServer, nodes: list[Node]
+) -> None:
+    first, second = nodes
+    assert first.loop.result(first.ends.begin(JULIET, "lost", 300))
+    assert first.client._link is not None
+    first.client._link.end("away: a test")
+    with logging():
+        first.loop.result(first.ends.release(JULIET, "lost"))
+    assert server.command("GET", first.client.key(f"ending:{JULIET}")) == b"lost"
+    first.loop.until(lambda: server.command("GET", first.client.key(f"ending:{JULIET}")) is None)
+    assert second.begin("next")

@@ -6,6 +6,7 @@ Redis keeps the marks of the last `MARK_LIFETIME` seconds for machines that were
 
 from typing import Any
 
+from cachetools import TTLCache
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -16,6 +17,10 @@ from warmside.store.redisclient import RedisClient, Script
 
 MAX_MARKS = 100_000
 """Marks that Redis keeps; beyond, the oldest are removed."""
+MAX_LEASE = 300.0
+"""Seconds that a lease lasts at most; see `SessionEnds.begin`."""
+MAX_LOST = 1000
+"""Leases that are remembered after a lost response; the oldest one is dropped."""
 PORTION = 500
 """Marks that are read at a time."""
 
@@ -66,18 +71,26 @@ class SharedEnds:
         self._client = client
         self._reactor = reactor
         self.now = local.now
+        self._lost: TTLCache[str, str] = TTLCache(MAX_LOST, MAX_LEASE, reactor.seconds)
+        """JIDs by leases that may be held although no call uses them: Redis's response was lost."""
         client.listen(client.key("ended"), self._heard)
+        client.on_connected.append(self._release_lost)
 
     async def begin(self, bare: str, lease: str, seconds: float) -> bool:
         """See `SessionEnds.begin`."""
         milliseconds = max(1, round(seconds * 1000))
-        return await self._client.call("SET", self._lease(bare), lease, "NX", "PX", milliseconds) is not None
+        try:
+            return await self._client.call("SET", self._lease(bare), lease, "NX", "PX", milliseconds) is not None
+        except StoreError:
+            self._lost[lease] = bare
+            raise
 
     async def release(self, bare: str, lease: str) -> None:
-        """See `SessionEnds.release`. A lease that Redis could not end expires."""
+        """See `SessionEnds.release`. A lease that Redis could not end is ended with the next connection, or expires."""
         try:
             await self._client.run(RELEASE, (self._lease(bare),), (lease,))
         except StoreError as error:
+            self._lost[lease] = bare
             self.log.warn("sessions of {jid} can be ended again later: {reason}", jid=bare, reason=str(error))
 
     async def mark(self, jid: str) -> None:
@@ -105,6 +118,12 @@ class SharedEnds:
 
     def _lease(self, bare: str) -> str:
         return self._client.key(f"ending:{bare}")
+
+    def _release_lost(self) -> None:
+        lost = list(self._lost.items())
+        self._lost.clear()
+        for lease, bare in lost:
+            Deferred.fromCoroutine(self.release(bare, lease))
 
     def _heard(self, message: bytes) -> None:
         """Take a mark, or read the marks that were missed (``b""``)."""
