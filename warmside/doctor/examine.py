@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.error import TimeoutError as Late
+from twisted.internet.defer import TimeoutError as Late
 from twisted.python.failure import Failure
 
 from warmside.config.loader import ConfigError, load
