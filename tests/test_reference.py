@@ -73,6 +73,16 @@ def test_every_finding_is_described_with_its_severity() -> None:
     assert described == {name: kind.severity for name, kind in KINDS.items()}
 
 
+def test_the_user_of_redis_may_use_the_commands_that_warmside_sends_and_no_others() -> None:
+    found = re.search(r"^user warmside .*$", (ROOT / "docs/CLUSTER.md").read_text(), re.M)
+    assert found
+    sources = [path.read_text() for path in (ROOT / "warmside/store").glob("*.py")]
+    sources.append((ROOT / "warmside/app/shared.py").read_text())
+    pattern = r"""(?:redis\.call\('|(?<!startswith)(?<!\()\(")([A-Z]{3,})['"][,)]"""
+    sent = set(re.findall(pattern, "".join(sources))) - {"AUTH"}  # Redis allows AUTH always
+    assert sorted(re.findall(r"\+(\w+)", found[0])) == sorted(command.lower() for command in sent)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
 def test_every_link_leads_to_a_file(document: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
