@@ -167,7 +167,8 @@ def cluster_sessions(context: Context) -> list[Finding]:
     if hosts:
         context.notes.append(
             f"mod_bosh keeps the sessions of {', '.join(hosts)} in Mnesia: a session that is used at another node at "
-            "once may not be found there (item-not-found). ram_db_type: redis in mod_bosh prevents it."
+            "once may not be found there (item-not-found). ram_db_type: redis in mod_bosh prevents it, but BOSH and "
+            "/warm then need that Redis: give it one of its own, see docs/CLUSTER.md."
         )
     return []
 
