@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
@@ -192,16 +192,41 @@ def end(server: Server, sessions: list[Session], host: str) -> None:
 
 
 def measure(server: Server, way: Way, at_once: int, users: list[str], *, kept: list[Session] | None = None) -> Phase:
-    """Log every user in once.
+    """Log every user in once. All connections are opened before, those of warmside to ejabberd, too.
 
     :param at_once: number of callers, each of which makes one login after the other.
     :param users: names, or with `Warm` also bare JIDs.
     :param kept: the sessions are left open and added to this list.
     """
-    jids = [f"{user}@{way.host}" for user in users]
-    pending = list(zip(users, mint(server, jids) if way.minted else [""] * len(users), strict=True))
     callers = [way.open(server, way.host) for _ in range(at_once)]
-    phase, lock = Phase(way.name, at_once), threading.Lock()
+    for caller, password in zip(callers, passwords(server, way, ["warm-up"] * at_once), strict=True):
+        end(server, [caller.log_in("warm-up", password)[1]], way.host)
+    if not way.minted:
+        end(server, log_in(callers, [("warm-up", "")] * at_once, Phase(way.name, at_once)), way.host)
+    logins = list(zip(users, passwords(server, way, users), strict=True))
+    phase, processes = Phase(way.name, at_once), (server.programs(), [server.ejabberd.pid])
+    before = [cpu_milliseconds(each) for each in processes]
+    sessions = log_in(callers, logins, phase)
+    phase.warmside, phase.ejabberd = (
+        (cpu_milliseconds(each) - used) / len(users) for each, used in zip(processes, before, strict=True)
+    )
+    for caller in callers:
+        caller.close()
+    if kept is None:
+        end(server, sessions, way.host)
+    else:
+        kept += sessions
+    return phase
+
+
+def passwords(server: Server, way: Way, users: list[str]) -> list[str]:
+    """Return a password for each user; empty ones for a way that needs none."""
+    return mint(server, [f"{user}@{way.host}" for user in users]) if way.minted else [""] * len(users)
+
+
+def log_in(callers: Sequence[Caller], logins: list[tuple[str, str]], phase: Phase) -> list[Session]:
+    """Log users in, each caller in a thread of its own. Return the sessions, and add the times to a phase."""
+    pending, lock = list(reversed(logins)), threading.Lock()
     sessions: list[Session] = []
     failures: list[BaseException] = []
 
@@ -222,11 +247,6 @@ def measure(server: Server, way: Way, at_once: int, users: list[str], *, kept: l
         except BaseException as failure:
             failures.append(failure)
 
-    first = mint(server, [f"warm-up@{way.host}"] * at_once) if way.minted else [""] * at_once
-    for caller, password in zip(callers, first, strict=True):  # opens the connections before the measurement
-        end(server, [caller.log_in("warm-up", password)[1]], way.host)
-    processes = server.programs(), [server.ejabberd.pid]
-    before = [cpu_milliseconds(each) for each in processes]
     threads = [threading.Thread(target=work, args=(caller,)) for caller in callers]
     started = time.perf_counter()
     for thread in threads:
@@ -234,15 +254,6 @@ def measure(server: Server, way: Way, at_once: int, users: list[str], *, kept: l
     for thread in threads:
         thread.join()
     phase.seconds = time.perf_counter() - started
-    phase.warmside, phase.ejabberd = (
-        (cpu_milliseconds(each) - used) / len(users) for each, used in zip(processes, before, strict=True)
-    )
-    for caller in callers:
-        caller.close()
     if failures:
         raise failures[0]
-    if kept is None:
-        end(server, sessions, way.host)
-    else:
-        kept += sessions
-    return phase
+    return sessions

@@ -108,7 +108,7 @@ def report(results: dict[str, Any]) -> str:
     classic = statistics.median(next(each["p50"] for each in results["series"] if each["way"] == "classic"))
     parts = [
         f"{results['rounds']} rounds of {results['users']} logins; medians of the rounds (least to greatest).",
-        f"ejabberd {results['ejabberd']}, Python {results['python']}.",
+        f"ejabberd {results['ejabberd']}, Python {results['python']}, {results['processors']} processors.",
         f"Calibration loop: {spread(results['calibration'])}; CPU times are divided by it.",
         f"classic, p50 at 1: {classic:.2f} ms, and {FIRST_CLASSIC} ms in the first measurement.",
         table(header, rows),

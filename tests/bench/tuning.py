@@ -1,6 +1,6 @@
 """Measure what a user can tune: the socket of ``bosh.url`` and the number of ``bosh.connections``.
 
-    .venv/bin/python -m tests.bench.tuning [--rounds N] [--users N] [--json FILE]
+    .venv/bin/python -m tests.bench.tuning [--rounds N] [--users N] [--at-once N…] [--json FILE]
 
 One ejabberd has a virtual host and a listener for each setting. The rounds alternate between them.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +37,7 @@ def settings(folder: Path) -> dict[str, tuple[str, str, int]]:
     return found
 
 
-def run(rounds: int, users: int) -> dict[str, Any]:
+def run(rounds: int, users: int, at_once: Sequence[int]) -> dict[str, Any]:
     """Return the figures, as `Rounds.results` does."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         listeners = toml = hosts = ""
@@ -46,7 +47,7 @@ def run(rounds: int, users: int) -> dict[str, Any]:
             hosts += f"  - {host}\n"
             listeners += f"  - port: {port}\n    module: ejabberd_http\n    request_handlers:\n      /bosh: mod_bosh\n"
             toml += f'[host."{host}"]\nurl = "{url}"\nconnections = {connections}\n'
-            ways[Way(setting, Warm, host)] = CONCURRENCIES
+            ways[Way(setting, Warm, host)] = tuple(at_once)
         server = start(Path(name), ("hosts:\n", "hosts:\n" + hosts), toml=toml, listeners=listeners)
         try:
             return Rounds(server, ways, [f"user{each}" for each in range(users)]).results(rounds)
@@ -75,9 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--users", type=int, default=200, help="warms of each setting in each round (default: 200)")
+    parser.add_argument("--at-once", type=int, nargs="+", default=CONCURRENCIES, metavar="N", help="default: 1 8 32")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     parsed = parser.parse_args(arguments)
-    results = run(parsed.rounds, parsed.users)
+    results = run(parsed.rounds, parsed.users, parsed.at_once)
     print(report(results))
     if parsed.json is not None:
         parsed.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -10,6 +10,7 @@ are scaled with a calibration loop, see `tests.bench.processes`. A second server
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -57,10 +58,9 @@ class Rounds:
         }
 
     def warm_up(self) -> None:
-        """Log a fifth of the users in by each way, at each concurrency, which opens warmside's connections, too."""
-        for way, concurrencies in self.ways.items():
-            for at_once in concurrencies:
-                measure(self.server, way, at_once, self.users[: max(5, len(self.users) // 5)])
+        """Log a fifth of the users in by each way."""
+        for way in self.ways:
+            measure(self.server, way, 1, self.users[: max(5, len(self.users) // 5)])
 
     def run(self, *, reverse: bool) -> None:
         """Measure each way once, at each concurrency.
@@ -98,6 +98,7 @@ class Rounds:
             "users": len(self.users),
             "ejabberd": version(),
             "python": platform.python_version(),
+            "processors": os.cpu_count(),
             "calibration": self.calibration,
             "series": list(self.series.values()),
         }
