@@ -14,45 +14,18 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from private_ejabberd import free_port
 
+from tests.bench.chart import Bar, bar_chart
 from tests.real.browser import Browser
 from tests.real.conftest import browser_listener
 from tests.real.parts import INTERNAL, ROOT, Server
 from tests.real.race import ROUND_TRIP, WAYS, measure
 from tests.real.website import Application, WebServer
 
-WIDTH, BAR, GAP, LEFT = 640, 26, 14, 200
-"""Pixels: width of the chart, height of a bar, space between bars, width of the labels."""
 PAGES = ("/static/strophe.html", "/chat")
 """The same page as a file, and rendered with its session."""
-STYLE = """
-text { font: 14px system-ui, sans-serif; fill: #1f2328; }
-rect { fill: #c2431f; }
-.other { fill: #8c959f; }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3; } rect { fill: #f0774f; } .other { fill: #7d8590; } }
-"""
-
-
-def chart(milliseconds: dict[str, float], title: str) -> ElementTree:
-    """Return a bar chart in SVG, with one bar for each of `WAYS`. Its colours follow the reader's colour scheme."""
-    height = 40 + len(milliseconds) * (BAR + GAP)
-    size = {"width": str(WIDTH), "height": str(height), "viewBox": f"0 0 {WIDTH} {height}"}
-    svg = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "role": "img"} | size)
-    SubElement(svg, "title").text = title
-    SubElement(svg, "style").text = STYLE
-    SubElement(svg, "text", x="0", y="18").text = title
-    scale = (WIDTH - LEFT - 80) / max(milliseconds.values())
-    for row, (way, value) in enumerate(milliseconds.items()):
-        top, length = 36 + row * (BAR + GAP), value * scale
-        SubElement(svg, "text", x="0", y=str(top + 18)).text = WAYS[way]
-        look = {"class": "other"} if way == "login" else {}
-        SubElement(svg, "rect", look, x=str(LEFT), y=str(top), width=f"{length:.0f}", height=str(BAR), rx="3")
-        SubElement(svg, "text", x=f"{LEFT + length + 8:.0f}", y=str(top + 18)).text = f"{value:.0f} ms"
-    indent(svg)
-    return ElementTree(svg)
 
 
 def page_milliseconds(application: Application, path: str, cookie: str, rounds: int) -> float:
@@ -100,7 +73,8 @@ def main() -> int:
     for way, times in took.items():
         print(f"{WAYS[way]:27}: {medians[way]:5.0f} ms ({min(times):.0f} to {max(times):.0f})")
     print(f"The application takes {plain:.1f} ms for the page as a file, and {filled:.1f} ms with the session inside")
-    chart(medians, title).write(parsed.chart, encoding="utf-8", xml_declaration=False)
+    bars = [Bar(WAYS[way], value, f"{value:.0f} ms", way == "login") for way, value in medians.items()]
+    bar_chart(bars, title).write(parsed.chart, encoding="utf-8", xml_declaration=False)
     return 0 if medians["inline"] < medians["fetch"] < medians["login"] else 1
 
 

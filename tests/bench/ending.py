@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.warm import Worker, cpu_milliseconds
+from tests.bench.logins import WARM, Warm
+from tests.bench.processes import cpu_milliseconds
 from tests.real.parts import Server
 
 SESSIONS = 10
@@ -44,10 +45,10 @@ class Meter:
         return self.warmside + self.ejabberd
 
 
-def warm_all(worker: Worker) -> None:
+def warm_all(caller: Warm) -> None:
     """Warm the sessions of both users, one call after the other."""
     for number in range(WARMS):
-        worker.warm(USERS[number % 2], "")
+        caller.log_in(USERS[number % 2], "")
 
 
 def end(server: Server, user: str) -> None:
@@ -64,15 +65,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder)).start()
         try:
-            worker = Worker(server)
+            caller = Warm(server, WARM.host)
             warm, ended = Meter(server), Meter(server)
             for number in range(rounds + 1):
                 if number == 1:  # the first round opens connections, and verifies the admin's password
                     warm, ended = Meter(server), Meter(server)
-                warm.measure(lambda: warm_all(worker))
+                warm.measure(lambda: warm_all(caller))
                 for user in USERS:
                     ended.measure(lambda user=user: end(server, user))  # type: ignore[misc]
-            worker.close()
+            caller.close()
         finally:
             server.stop()
     print(f"{'':26} {'ms':>8} {'CPU warmside':>13} {'CPU ejabberd':>13}")

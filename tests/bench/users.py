@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.warm import cpu_milliseconds
+from tests.bench.processes import cpu_milliseconds
 from tests.real.parts import WARMSIDE, Server, basic
 
 CALL = 1000

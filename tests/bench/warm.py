@@ -1,215 +1,138 @@
 """Measure the cost of a warm session: the classic login of five requests against ``POST /warm``, on one ejabberd.
 
-    .venv/bin/python -m tests.bench.warm [--users N]
+    .venv/bin/python -m tests.bench.warm [--rounds N] [--users N] [--quick] [--prebind FOLDER] [--json FILE] [--assert]
 
-Both log the same users in through ejabberd's extauth program. The time to end the sessions is not measured. The
-classic client is minimal: http.client, one persistent connection, a password minted before. ``POST /warm`` includes
-the whole service: HTTP, one-time password, extauth, login.
+All log the same users in through ejabberd's extauth program, in alternating rounds. The time to end the sessions is not
+measured. The classic client is minimal: http.client, one persistent connection, a password of ``POST /credentials``
+that was minted before. ``POST /warm`` includes the whole service: HTTP, one-time password, extauth, login. CPU times
+are scaled with a calibration loop, see `tests.bench.processes`. A second server counts what one warm needs.
 """
 
 import argparse
-import http.client
 import json
 import os
-import statistics
+import platform
+import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
-from tests.real.boshclient import BoshClient
-from tests.real.parts import Server, basic, until
-from tests.real.test_warm import mint
+from private_ejabberd import version
+
+from tests.bench.counting import count
+from tests.bench.logins import CLASSIC, LIFETIME, WARM, Phase, Prebind, Way, measure
+from tests.bench.processes import calibrate
+from tests.bench.targets import report, targets
+from tests.real.parts import Server, exchanged, until
 
 CONCURRENCIES = (1, 8, 32)
-TICK = os.sysconf("SC_CLK_TCK")
-LIFETIME = 3000
 
 
-@dataclass
-class Phase:
-    """Results of one way to log in, at one concurrency."""
-
-    name: str
-    concurrency: int
-    milliseconds: list[float]
-    seconds: float
-    warmside: float
-    """CPU milliseconds per login, as in ``ejabberd``."""
-    ejabberd: float
-    requests: float
-
-    def percentile(self, percent: int) -> float:
-        """Return a percentile of the latencies in milliseconds."""
-        return statistics.quantiles(self.milliseconds, n=100, method="inclusive")[percent - 1]
-
-    @property
-    def rate(self) -> float:
-        """Logins per second."""
-        return len(self.milliseconds) / self.seconds
+def start(folder: Path, *yml: tuple[str, str], toml: str = "", listeners: str = "") -> Server:
+    """Start an ejabberd with two processes of warmside, which log no logins and whose passwords live long."""
+    server = Server(folder, ("loglevel: info", "loglevel: warning"), *yml, toml=toml, listeners=listeners)
+    server.toml.write_text(exchanged(server.toml.read_text(), LIFETIME))
+    server.start()
+    until(lambda: len(server.programs()) == 2)
+    return server
 
 
-class Worker:
-    """Caller with connections of its own."""
+class Rounds:
+    """Alternating rounds of several ways to log in.
 
-    def __init__(self, server: Server) -> None:
+    :param ways: each with the concurrencies at which it is measured.
+    """
+
+    def __init__(self, server: Server, ways: dict[Way, tuple[int, ...]], users: list[str]) -> None:
         self.server = server
-        self.sessions: list[BoshClient] = []
-        self.requests = 0
-        self.http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        self.bosh = BoshClient(server.bosh)
+        self.ways = ways
+        self.users = users
+        self.calibration: list[float] = []
+        self.series: dict[tuple[str, int], dict[str, Any]] = {
+            (way.name, at_once): {"way": way.name, "at_once": at_once}
+            for at_once in sorted({each for concurrencies in ways.values() for each in concurrencies})
+            for way, concurrencies in ways.items()
+            if at_once in concurrencies
+        }
 
-    def classic(self, user: str, password: str) -> None:
-        """Log in with create, auth, restart, bind, session, and empty requests where needed."""
-        before = self.bosh.requests
-        jid = self.bosh.log_in(user, password)
-        self.requests += self.bosh.requests - before
-        self._keep(jid, self.bosh.sid, self.bosh.rid)
+    def warm_up(self) -> None:
+        """Log a fifth of the users in by each way."""
+        for way in self.ways:
+            measure(self.server, way, 1, self.users[: max(5, len(self.users) // 5)])
 
-    def warm(self, user: str, password: str) -> None:
-        """Send one request to warmside."""
-        headers = {"Authorization": basic(), "Accept": "application/json", "Content-Type": "application/json"}
-        body = json.dumps({"jid": f"{user}@example.org"}).encode()
-        self.http.request("POST", "/warm", body, headers)
-        response = self.http.getresponse()
-        data = response.read()
-        assert response.status == 200, data
-        session = json.loads(data)
-        self._keep(session["jid"], session["sid"], session["rid"])
+    def run(self, *, reverse: bool) -> None:
+        """Measure each way once, at each concurrency.
 
-    def _keep(self, jid: str, sid: str, rid: int) -> None:
-        self.sessions.append(_Bare(jid, sid, rid))  # type: ignore[arg-type]
+        :param reverse: True to start with the last way.
+        """
+        by_name = {way.name: way for way in self.ways}
+        for at_once in sorted({at_once for _, at_once in self.series}, reverse=reverse):
+            names = [name for name, number in self.series if number == at_once]
+            for name in reversed(names) if reverse else names:
+                before = calibrate()
+                phase = measure(self.server, by_name[name], at_once, self.users)
+                self._add(phase, mean((before, calibrate())))
 
-    def end_sessions(self) -> None:
-        """Terminate the sessions; the time is not measured."""
-        for session in self.sessions:
-            self.bosh.jid, self.bosh.sid, self.bosh.rid = session.jid, session.sid, session.rid
-            self.bosh.terminate()
-        self.sessions.clear()
+    def _add(self, phase: Phase, calibration: float) -> None:
+        self.calibration.append(calibration)
+        figures = {
+            "p50": phase.percentile(50),
+            "p99": phase.percentile(99),
+            "rate": phase.rate,
+            "warmside": phase.warmside / calibration,
+            "ejabberd": phase.ejabberd / calibration,
+        }
+        series = self.series[phase.way, phase.at_once]
+        for name, value in figures.items():
+            series.setdefault(name, []).append(value)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self.http.close()
-        self.bosh.close()
-
-
-@dataclass
-class _Bare:
-    jid: str
-    sid: str
-    rid: int
-
-
-def cpu_milliseconds(pids: list[int]) -> float:
-    """Return the user and system time of processes."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICK * 1000
-
-
-def measure(server: Server, name: str, concurrency: int, users: list[str]) -> Phase:
-    """Log every user in once, with this concurrency."""
-    passwords = {user: mint(server, f"{user}@example.org", LIFETIME) if name == "classic" else "" for user in users}
-    workers = [Worker(server) for _ in range(concurrency)]
-    pending, lock = list(users), threading.Lock()
-    milliseconds: list[float] = []
-    failures: list[BaseException] = []
-
-    def work(worker: Worker) -> None:
-        log_in: Callable[[str, str], None] = worker.classic if name == "classic" else worker.warm
-        try:
-            while True:
-                with lock:
-                    if not pending:
-                        return
-                    user = pending.pop()
-                started = time.perf_counter()
-                log_in(user, passwords[user])
-                milliseconds.append((time.perf_counter() - started) * 1000)
-        except BaseException as failure:
-            failures.append(failure)
-
-    for worker in workers:  # opens the connections, and verifies the admin's password, before the measurement
-        worker.warm("warm-up", "")
-        worker.end_sessions()
-    programs, ejabberd = server.programs(), [server.ejabberd.pid]
-    before = cpu_milliseconds(programs), cpu_milliseconds(ejabberd)
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in workers]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - started
-    after = cpu_milliseconds(programs), cpu_milliseconds(ejabberd)
-    if failures:
-        raise failures[0]
-    for worker in workers:
-        worker.end_sessions()
-        worker.close()
-    count = len(users)
-    return Phase(
-        name,
-        concurrency,
-        milliseconds,
-        seconds,
-        (after[0] - before[0]) / count,
-        (after[1] - before[1]) / count,
-        sum(worker.requests for worker in workers) / count,
-    )
+    def results(self, rounds: int) -> dict[str, Any]:
+        """Make a number of rounds, and return their figures."""
+        self.warm_up()
+        for number in range(rounds):
+            self.run(reverse=number % 2 == 1)
+        return {
+            "rounds": rounds,
+            "users": len(self.users),
+            "ejabberd": version(),
+            "python": platform.python_version(),
+            "processors": os.cpu_count(),
+            "calibration": self.calibration,
+            "series": list(self.series.values()),
+        }
 
 
-def report(phases: list[Phase]) -> str:
-    """Return the table, and the ratios of warm to classic."""
-    head = f"{'':8} {'at once':>7} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'logins/s':>9}"
-    head += f" {'requests':>9} {'CPU warmside':>13} {'CPU ejabberd':>13}"
-    lines = [head]
-    for phase in phases:
-        requests = f"{phase.requests:.1f}" if phase.requests else "1 (HTTP)"
-        lines.append(
-            f"{phase.name:8} {phase.concurrency:7} {phase.percentile(50):8.2f} {phase.percentile(95):8.2f} "
-            f"{phase.percentile(99):8.2f} {phase.rate:9.1f} {requests:>9} {phase.warmside:10.2f} ms "
-            f"{phase.ejabberd:10.2f} ms"
-        )
-    lines.append("")
-    for concurrency in CONCURRENCIES:
-        classic, warm = (
-            next(phase for phase in phases if (phase.name, phase.concurrency) == (name, concurrency))
-            for name in ("classic", "warm")
-        )
-        lines.append(
-            f"warm / classic at {concurrency:2}: p50 x {warm.percentile(50) / classic.percentile(50):.2f}, "
-            f"throughput x {warm.rate / classic.rate:.2f}; "
-            f"warm p99 / p50: x {warm.percentile(99) / warm.percentile(50):.2f}"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Run the measurement and print the table."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the measurement and print the tables; return 1 with ``--assert`` if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=500)
-    count = parser.parse_args().users
-    users = [f"user{number}" for number in range(count)]
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--users", type=int, default=300, help="logins of each way in each round (default: 300)")
+    parser.add_argument("--quick", action="store_true", help="10 logins: shows that the benchmark works")
+    parser.add_argument("--prebind", type=Path, metavar="FOLDER", help="a checkout of candy-chat/xmpp-prebind-php")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--assert", action="store_true", dest="must", help="exit with 1 if a target is missed")
+    parsed = parser.parse_args(arguments)
+    number = 10 if parsed.quick else parsed.users
+    ways: dict[Way, tuple[int, ...]] = {CLASSIC: CONCURRENCIES, WARM: CONCURRENCIES}
+    if parsed.prebind is not None:
+        if not (parsed.prebind / "lib/XmppPrebind.php").is_file():
+            parser.error(f"--prebind: {parsed.prebind} has no lib/XmppPrebind.php; name a checkout of the library")
+        ways[Way("prebind", partial(Prebind, folder=parsed.prebind), minted=True)] = (1,)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder), ("loglevel: info", "loglevel: warning")).start()
+        server = start(Path(folder))
         try:
-            until(lambda: len(server.programs()) == 2)
-            for name in ("classic", "warm"):
-                measure(server, name, 1, users[: max(20, count // 5)])
-            phases = [
-                measure(server, name, concurrency, users)
-                for concurrency in CONCURRENCIES
-                for name in ("classic", "warm")
-            ]
+            users = [f"user{each}" for each in range(number)]
+            results = Rounds(server, ways, users).results(parsed.rounds)
         finally:
             server.stop()
-    print(report(phases))
+    results["counts"] = count(number)
+    print(report(results))
+    if parsed.json is not None:
+        parsed.json.write_text(json.dumps(results, indent=1) + "\n")
+    return int(parsed.must and any(each.met is False for each in targets(results)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

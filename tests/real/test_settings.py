@@ -1,15 +1,13 @@
 """Bans, https, the browser's address, and a burst of requests, on a real ejabberd."""
 
-import sys
 import threading
 import time
 from pathlib import Path
 
-import pytest
 from private_ejabberd import free_port
 
 from tests.certificates import certificate
-from tests.real.parts import INTERNAL, ROOT, Server, exchanged, run
+from tests.real.parts import INTERNAL, Server, exchanged
 
 
 def test_a_ban_is_reported_as_a_ban(tmp_path: Path) -> None:
@@ -98,14 +96,3 @@ def test_a_burst_of_sixty_four_requests_loses_no_connection_attempt(server: Serv
     took.sort()
     # A lost SYN is sent again after 1 s, then after 3 s. Requests wait in one queue, so the last one waits longest.
     assert took[-1] < 4 * took[31] + 0.2, took[::8]
-
-
-@pytest.mark.parametrize("users", [8])
-def test_the_benchmark_prints_its_table(users: int) -> None:
-    done = run(sys.executable, "-m", "tests.bench.warm", "--users", users, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:7]] == [
-        [name, str(concurrency)] for concurrency in (1, 8, 32) for name in ("classic", "warm")
-    ]
-    assert sum(line.startswith("warm / classic at") for line in lines) == 3
