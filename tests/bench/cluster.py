@@ -20,12 +20,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.warm import Worker, cpu_milliseconds
+from tests.bench.logins import Session, Warm, end
+from tests.bench.processes import cpu_milliseconds
 from tests.real.boshclient import BoshClient
 from tests.real.cluster import Cluster
 from tests.real.parts import Server, basic, until
 from tests.redisserver import RedisServer
 
+HOST = "example.org"
 CONCURRENCY = 8
 """Clients; with two nodes half of them use each."""
 ROW = "{:10} {:>5} {:>9} {:>5} {:>7} {:>8} {:>9} {:>9} {:>7} {:>8}"
@@ -55,19 +57,21 @@ class Clients:
     """Clients of all nodes."""
 
     def __init__(self, nodes: Sequence[Server]) -> None:
-        self.workers = [Worker(nodes[number % len(nodes)]) for number in range(CONCURRENCY)]
+        self._nodes = [nodes[number % len(nodes)] for number in range(CONCURRENCY)]
         self._others = [nodes[(number + 1) % len(nodes)] for number in range(CONCURRENCY)]
+        self._callers = [Warm(node, HOST) for node in self._nodes]
+        self._sessions: list[list[Session]] = [[] for _ in range(CONCURRENCY)]
 
     def warm(self, number: int, user: str) -> None:
         """Warm a session."""
-        self.workers[number].warm(user, "")
+        self._sessions[number].append(self._callers[number].log_in(user, "")[1])
 
     def credential(self, number: int, user: str) -> None:
         """Get a one-time password, and authenticate with it at the next node."""
-        worker = self.workers[number]
+        http = self._callers[number].http
         headers = {"Authorization": basic(), "Content-Type": "application/json"}
-        worker.http.request("POST", "/credentials", json.dumps({"jid": f"{user}@example.org"}), headers)
-        reply = json.load(worker.http.getresponse())
+        http.request("POST", "/credentials", json.dumps({"jid": f"{user}@{HOST}"}), headers)
+        reply = json.load(http.getresponse())
         client = BoshClient(self._others[number].bosh)
         client.authenticate(user, reply["password"])
         client.terminate()
@@ -75,13 +79,14 @@ class Clients:
 
     def end(self) -> None:
         """End the sessions."""
-        for worker in self.workers:
-            worker.end_sessions()
+        for node, sessions in zip(self._nodes, self._sessions, strict=True):
+            end(node, sessions, HOST)
+            sessions.clear()
 
     def close(self) -> None:
         """Close the connections."""
-        for worker in self.workers:
-            worker.close()
+        for caller in self._callers:
+            caller.close()
 
 
 def measure(work: Callable[[int, str], None], users: int, processes: Callable[[], Sequence[list[int]]]) -> Figures:
