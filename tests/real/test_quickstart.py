@@ -174,6 +174,8 @@ def test_the_cluster_serves_a_demo_for_each_node_until_a_signal(checkout: Checko
                 said += line
                 if "docs/CLUSTER.md" in line:
                     break
+            else:
+                raise AssertionError(said + process.communicate()[1])
             machines = re.findall(r"log in as (\w+), who is warmed at node (\d): +http://([0-9.]+):(\d+)/", said)
             assert [machine[:3] for machine in machines] == [("Ann", "1", "127.0.0.1"), ("Bob", "2", "127.0.0.2")], said
             for user, _, address, port in machines:
