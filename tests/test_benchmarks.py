@@ -144,7 +144,7 @@ def test_documents_show_the_figures(tmp_path: Path) -> None:
     headline = document.sentence(results())
     assert headline in page and headline in (tmp_path / "README.md").read_text()
     chart = (tmp_path / "docs/performance.svg").read_text()
-    assert chart.count("<rect") == 2 and ">3.2 ms<" in chart
+    assert chart.count("<rect") == 2 and chart.count('<rect class="other"') == 1 and ">3.2 ms<" in chart
     assert "<!-- figures: tuning -->" in page
 
 

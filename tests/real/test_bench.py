@@ -1,6 +1,7 @@
 """The benchmarks of a warm session run, and their tables are complete."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -30,8 +31,9 @@ def test_the_benchmark_prints_its_tables(tmp_path: Path, capsys: "pytest.Capture
     counts = dict(cells(output, "in one warm"))
     assert list(counts) == [*NAMES, *SYSTEM_CALLS]
     assert all(float(counts[name]) > 0 for name in NAMES)
-    traced = shutil.which("strace") is not None
-    assert (counts["epoll_wait"] != "not measured") == traced
+    traced = counts["epoll_wait"] != "not measured"
+    assert traced or shutil.which("strace") is None or os.geteuid() != 0  # others may not trace a process
+    assert not traced or float(counts["epoll_wait"]) > 0
     targets = cells(output, "target")
     assert [row[3] for row in targets].count("not measured") == (1 if traced else 2)
     assert "--prebind FOLDER" in output
