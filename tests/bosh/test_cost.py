@@ -21,8 +21,8 @@ from warmside.jids import prepare
 
 CREATED = "sid='s' wait='60' hold='1' requests='2' inactivity='30' ver='1.11' xmpp:restartlogic='true'"
 BOUND = "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>juliet@example.org/r</jid></bind>"
-MAX_MICROSECONDS = 50.0
-"""Processor time for a contact: five times of what it takes on a machine that is not busy."""
+MAX_GROWTH = 2.0
+"""Factor by which a contact of a long roster may take more processor time than one of a short roster."""
 
 
 class Wires:
@@ -79,8 +79,8 @@ def test_a_login_makes_one_deferred_for_each_request_and_one_that_waits_for_all(
     assert len(wires.written) == 4 and len(made) == 4
 
 
-@pytest.mark.parametrize("count", [100, 1_000, 10_000])
-def test_a_contact_costs_the_same_in_a_short_and_a_long_roster(count: int) -> None:
+def spent_on(count: int) -> float:
+    """Return the processor time in seconds to parse a roster with this many contacts and to take them."""
     item = "<item jid='friend{0}@example.org' name='Friend {0}' subscription='both'><group>Friends</group></item>"
     items = "".join(item.format(number) for number in range(count))
     roster = f"<query xmlns='jabber:iq:roster'>{items}</query>"
@@ -93,4 +93,9 @@ def test_a_contact_costs_the_same_in_a_short_and_a_long_roster(count: int) -> No
     contacts = contacts_of(parser.body().elements[0])
     spent = time.thread_time() - began
     assert len(contacts) == count and contacts[-1]["groups"] == ("Friends",)
-    assert spent / count * 1e6 < MAX_MICROSECONDS
+    return spent
+
+
+def test_a_contact_costs_the_same_in_a_short_and_a_long_roster() -> None:
+    short = min(spent_on(1_000) for _ in range(3)) / 1_000
+    assert spent_on(30_000) / 30_000 < MAX_GROWTH * short

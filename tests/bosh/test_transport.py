@@ -1,5 +1,6 @@
 """Transport and agent on a connection in memory: bytes on the wire, limits, cancellation, errors."""
 
+import gzip
 from typing import Any
 
 import pytest
@@ -95,6 +96,13 @@ def test_requests_are_single_writes_over_one_connection_and_carry_no_cookie(peer
     closing = peer.manager.close()
     peer.lose()
     now(closing)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"GZip"])
+def test_a_compressed_response_is_decoded(peer: Peer, coding: bytes) -> None:
+    posted, data = peer.lease.post(b"<body/>"), gzip.compress(b"<body>hello</body>", mtime=0)
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n%b" % (coding, len(data), data))
+    assert now(posted) == Response(200, b"<body>hello</body>")
 
 
 @pytest.mark.parametrize("received", [b"", HEAD % 50, HEAD % 50 + b"hello"])

@@ -9,8 +9,8 @@ from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.resource import EncodingResourceWrapper, Resource
+from twisted.web.server import NOT_DONE_YET, GzipEncoderFactory, Site
 
 from tests.extauth.support import reactor, request, temporary_folder, unavailable, until
 from tests.resolving import CONTAINER, knowing_the_container
@@ -170,6 +170,11 @@ class ConnectionTest(TestCase):
         for _ in range(3):
             await later(self.authority.answer(request("isuser")))
         self.assertEqual(self.site.connections, 1)
+
+    async def test_a_compressed_response_is_decoded(self) -> None:
+        self.site.resource = EncodingResourceWrapper(self.application, [GzipEncoderFactory()])
+        for password, accepted in ((b"right", True), (b"wrong", False)):
+            self.assertIs(await later(self.authority.answer(request("auth", password))), accepted)
 
     async def test_an_ipv6_address_and_the_name_of_a_container_are_connected_to(self) -> None:
         six = reactor.listenTCP(0, self.site, interface="::1")

@@ -146,7 +146,7 @@ class Connection(Protocol):
         elif name == b"transfer-encoding":
             self._coded = True
         elif name == b"content-encoding":  # treq decodes the body; no other header is read
-            self._headers.append((name, value))
+            self._headers.append((name, value.lower()))  # RFC 9110, 8.4.1; treq compares the case, too
 
     def on_headers_complete(self) -> None:
         """Take the status. An informational response is followed by another one."""

@@ -55,7 +55,7 @@ class WholeResponse:
         """Pass the body to a protocol, in slices, until it stops the transport."""
         delivery = _Delivery()
         protocol.makeConnection(delivery)
-        for start in range(0, self.length, SLICE):
+        for start in range(0, len(self._body), SLICE):  # Twisted's decoder overwrites the length
             if delivery.stopped:
                 break
             protocol.dataReceived(self._body[start : start + SLICE])
