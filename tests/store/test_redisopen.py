@@ -136,6 +136,8 @@ def test_an_instance_beyond_loopback_without_a_password_is_refused(
     server.replies(("AUTH", SECRET), ("ACL", "SETUSER", "default", "nopass"))
     turns(server.settings(), "open", SECRET)
     assert put(spinner, turns(server.settings(unix=True), "ok")[0]) == b"OK"
+    server.command("ACL", "SETUSER", "default", "-@all", "+@read", "+@write")  # PING is neither
+    turns(server.settings(), "open")
 
 
 def test_an_instance_that_begins_to_evict_is_refused_while_it_is_connected(
@@ -174,7 +176,7 @@ def test_user_password_and_prefix_of_an_acl_suffice(
     assert settings.place is not None
     settings = replace(settings, place=replace(settings.place, user="web"))
     client, heard = turns(settings, "ok", SECRET)[0], list[bytes]()
-    client.listen(client.key("news"), heard.append)
+    client.listen(client.channel("news"), heard.append)
     spinner.until(lambda: heard == [b""])
     assert put(spinner, client) == b"OK"
 

@@ -125,7 +125,7 @@ class Opening:
             if isinstance(each, Exception) and not isinstance(each, ResponseError):
                 raise each
         peer = protocol.transport.getPeer()
-        if place.path is None and not is_loopback(peer.host) and not isinstance(found["ping"], ResponseError):
+        if place.path is None and not is_loopback(peer.host) and _takes_commands(found["ping"]):
             cure = "set requirepass, or a password of the user default, in Redis, and shared.password_file here"
             raise RedisFault(OPEN, f"it is not on loopback and takes commands without a password: {cure}")
         _check_auth(found.get("auth"))
@@ -133,6 +133,14 @@ class Opening:
         if isinstance(found.get("select"), ResponseError):
             raise RedisFault(AWAY, f"database {place.database}: {error_text(found['select'])}")
         return instance
+
+
+def _takes_commands(reply: object) -> bool:
+    """Return True if the reply to a command before ``AUTH`` means that Redis takes commands without a password.
+
+    ``NOPERM`` is the reply to a user default who needs no password and may not send this command, but others.
+    """
+    return not isinstance(reply, ResponseError) or str(reply).startswith("NOPERM")
 
 
 def _check_auth(reply: object) -> None:
