@@ -79,8 +79,8 @@ LOOP = Loop()
 class Client(RedisClient):
     """A connection that reports its commands."""
 
-    def __init__(self, path: Path, prefix: str = "test:", loop: Loop = LOOP) -> None:
-        place = RedisPlace("", 0, False, path, None, 0)
+    def __init__(self, path: Path, prefix: str = "test:", loop: Loop = LOOP, database: int = 0) -> None:
+        place = RedisPlace("", 0, False, path, None, database)
         super().__init__(loop.reactor, Shared(f"redis+unix://{path}", place, prefix=prefix))
         self.loop = loop
         self.before_command: Callable[[], None] | None = None

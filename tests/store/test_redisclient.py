@@ -100,20 +100,20 @@ def test_messages_arrive_and_a_listener_learns_when_some_were_missed(
         broken.append(message)
         raise ValueError
 
-    client.listen(client.key("news"), fail)
-    client.listen(client.key("news"), heard.append)
+    client.listen(client.channel("news"), fail)
+    client.listen(client.channel("news"), heard.append)
     spinner.until(lambda: b"" in heard)
     heard.clear()
     with logging() as logged:
-        server.command("PUBLISH", "warmside:1:news", "one")
-        server.command("PUBLISH", "warmside:1:other", "none")
-        server.command("PUBLISH", "warmside:1:news", "two")
+        server.command("PUBLISH", "warmside:1:news:0", "one")
+        server.command("PUBLISH", "warmside:1:other:0", "none")
+        server.command("PUBLISH", "warmside:1:news:0", "two")
         spinner.until(lambda: len(heard) == 2)
     assert heard == [b"one", b"two"] and broken[-2:] == heard
     assert "a listener failed" in logged[0]
     server.command("CLIENT", "KILL", "TYPE", "pubsub")
     spinner.until(lambda: heard[2:] == [b""], BACK_WITHIN)
-    server.command("PUBLISH", "warmside:1:news", "three")
+    server.command("PUBLISH", "warmside:1:news:0", "three")
     spinner.until(lambda: heard[3:] == [b"three"])
 
 

@@ -24,9 +24,9 @@ JULIET, ROMEO = "juliet@example.org", "romeo@example.org"
 class Node:
     """The ended users of a machine. Its reactor runs only while this node is asked for something."""
 
-    def __init__(self, server: RedisServer, path: Path) -> None:
+    def __init__(self, server: RedisServer, path: Path, database: int = 0) -> None:
         self.loop = Loop()
-        self.client = Client(server.path, loop=self.loop)
+        self.client = Client(server.path, loop=self.loop, database=database)
         self.local = SQLiteEnds(path)
         self.ends = SharedEnds(self.local, self.client, self.loop.reactor)
 
@@ -46,7 +46,7 @@ class Node:
 
     def subscribed(self, server: RedisServer, number: int) -> None:
         """Wait until so many subscriptions are there, and this node has read the marks before its own."""
-        channel = self.client.key("ended")
+        channel = self.client.channel("ended")
         self.loop.until(lambda: bool(server.command("PUBSUB", "NUMSUB", channel)[1] == number))
         self.loop.until(lambda: self.client.commands > 0 and self.client.under_way == 0)
 
@@ -90,6 +90,19 @@ def test_a_mark_that_has_arrived_is_seen_by_the_next_check(nodes: list[Node]) ->
     one.mark(f"{ROMEO}/a")
     other.has_received()
     assert other.ended(began, ROMEO, f"{ROMEO}/a") and not other.ended(began, f"{ROMEO}/b")
+
+
+def test_a_mark_does_not_reach_another_database(nodes: list[Node], server: RedisServer, tmp_path: Path) -> None:
+    stranger = Node(server, tmp_path / "stranger.sqlite", database=3)
+    try:
+        stranger.subscribed(server, 1)
+        stranger.mark(ROMEO)
+        nodes[0].mark(JULIET)
+        assert stranger.ended(0, ROMEO) and not stranger.ended(0, JULIET)
+        assert nodes[1].ended(0, JULIET) and not nodes[1].ended(0, ROMEO)
+    finally:
+        stranger.loop.result(stranger.client.close())
+        stranger.ends.close()
 
 
 def test_a_mark_holds_at_its_own_machine_without_its_message(nodes: list[Node]) -> None:

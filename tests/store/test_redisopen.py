@@ -1,7 +1,10 @@
 """Instances of Redis that are refused, each in words, and passwords. All with a real Redis."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from tests.redisserver import RedisServer
 from tests.store.nodes import Spinner
 from tests.support import logging
-from warmside.config.settings import Shared
+from warmside.config.settings import RedisPlace, Shared
 from warmside.store import redislink, redisopen
 from warmside.store.interface import StoreError
 from warmside.store.redisclient import RedisClient, RedisUnavailable
@@ -136,6 +139,27 @@ def test_an_instance_beyond_loopback_without_a_password_is_refused(
     server.replies(("AUTH", SECRET), ("ACL", "SETUSER", "default", "nopass"))
     turns(server.settings(), "open", SECRET)
     assert put(spinner, turns(server.settings(unix=True), "ok")[0]) == b"OK"
+    server.command("ACL", "SETUSER", "default", "-@all", "+@read", "+@write")  # PING is neither
+    turns(server.settings(), "open")
+
+
+def test_protected_mode_is_named(turns: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with socket.socket(socket.AF_UNIX) as listener:  # a real one rejects only clients of other machines
+        listener.bind(str(path))
+        listener.listen()
+
+        def reject() -> None:
+            accepted, _ = listener.accept()
+            assert accepted.recv(1 << 16)
+            accepted.sendall(b"-DENIED Redis is running in protected mode because no password is set.\r\n")
+            accepted.close()
+
+        rejecting = threading.Thread(target=reject)
+        rejecting.start()
+        place = RedisPlace("", 0, False, path, None, 0)
+        turns(Shared(f"redis+unix://{path}", place), "open: it has no password, and its protected mode")
+        rejecting.join()
 
 
 def test_an_instance_that_begins_to_evict_is_refused_while_it_is_connected(
@@ -174,7 +198,7 @@ def test_user_password_and_prefix_of_an_acl_suffice(
     assert settings.place is not None
     settings = replace(settings, place=replace(settings.place, user="web"))
     client, heard = turns(settings, "ok", SECRET)[0], list[bytes]()
-    client.listen(client.key("news"), heard.append)
+    client.listen(client.channel("news"), heard.append)
     spinner.until(lambda: heard == [b""])
     assert put(spinner, client) == b"OK"
 

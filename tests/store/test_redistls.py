@@ -50,7 +50,7 @@ class TLS(TestCase):
         client = await self.opened(server.settings(ca_file=authority))
         self.assertEqual(client.state, "ok")
         heard: list[bytes] = []
-        client.listen(client.key("news"), heard.append)
+        client.listen(client.channel("news"), heard.append)
         while heard != [b""]:
             await deferLater(reactor, 0.01)
         self.assertEqual(await client.call("SET", client.key("a"), "1"), b"OK")

@@ -28,7 +28,7 @@ class RedisUsers:
     """
 
     def __init__(self, client: RedisClient, file: SharedUsersFile) -> None:
-        self.channel = client.key("users")
+        self.channel = client.channel("users")
         self._client = client
         self._keys = (client.key("users"), client.key("users-state"))
         self._file = file

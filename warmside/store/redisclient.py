@@ -85,6 +85,10 @@ class RedisClient:
         """Return a key with ``shared.prefix`` and the version of the layout."""
         return f"{self.prefix}1:{name}"
 
+    def channel(self, name: str) -> str:
+        """Return a channel. Databases of Redis share all channels, so its name contains the database."""
+        return f"{self.key(name)}:{self._opening.place.database}"
+
     async def call(self, *command: Argument, within: float = CALL_TIMEOUT) -> Any:
         """Send a command and return the reply; texts as `bytes`.
 
@@ -123,7 +127,7 @@ class RedisClient:
     def listen(self, channel: str, callback: Listener) -> None:
         """Subscribe to a channel, for good.
 
-        :param channel: its name, from `key`.
+        :param channel: its name, from `channel`.
         :param callback: called with each message, and with ``b""`` after each start of the subscription: messages
             before were missed.
         """

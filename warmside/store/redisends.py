@@ -73,7 +73,7 @@ class SharedEnds:
         self.now = local.now
         self._lost: TTLCache[str, str] = TTLCache(MAX_LOST, MAX_LEASE, reactor.seconds)
         """JIDs by leases that may be held although no call uses them: Redis's response was lost."""
-        client.listen(client.key("ended"), self._heard)
+        client.listen(client.channel("ended"), self._heard)
         client.on_connected.append(self._release_lost)
 
     async def begin(self, bare: str, lease: str, seconds: float) -> bool:
@@ -95,7 +95,7 @@ class SharedEnds:
 
     async def mark(self, jid: str) -> None:
         """See `SessionEnds.mark`. Redis comes first, so that nothing is marked without it."""
-        arguments = (self._client.key("ended"), jid, round(MARK_LIFETIME * 1000), MAX_MARKS)
+        arguments = (self._client.channel("ended"), jid, round(MARK_LIFETIME * 1000), MAX_MARKS)
         await self._client.run(MARK, (self._client.key("ends"),), arguments)
         await self._local.mark(jid)
 

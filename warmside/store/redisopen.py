@@ -21,6 +21,7 @@ OK = "ok"
 
 AWAY, CLUSTER, EVICTS, NO_INFO, OPEN, READ_ONLY = "away", "cluster", "evicts", "no-info", "open", "read-only"
 """Words for the faults, as ``/ready`` shows them."""
+OPEN_CURE = "set requirepass, or a password of the user default, in Redis, and shared.password_file here"
 
 EXAMINE = "return redis.call('INFO')"
 """Lua script; the stores' scripts read the same fields."""
@@ -121,18 +122,27 @@ class Opening:
         sent = [protocol.send(*command) for command in commands.values()]
         results = await DeferredList(sent, consumeErrors=True)
         found = {name: result if good else result.value for name, (good, result) in zip(commands, results, strict=True)}
+        if isinstance(found["ping"], ResponseError) and str(found["ping"]).startswith("DENIED"):  # then it hangs up
+            raise RedisFault(OPEN, f"it has no password, and its protected mode rejects other machines: {OPEN_CURE}")
         for each in found.values():
             if isinstance(each, Exception) and not isinstance(each, ResponseError):
                 raise each
         peer = protocol.transport.getPeer()
-        if place.path is None and not is_loopback(peer.host) and not isinstance(found["ping"], ResponseError):
-            cure = "set requirepass, or a password of the user default, in Redis, and shared.password_file here"
-            raise RedisFault(OPEN, f"it is not on loopback and takes commands without a password: {cure}")
+        if place.path is None and not is_loopback(peer.host) and _takes_commands(found["ping"]):
+            raise RedisFault(OPEN, f"it is not on loopback and takes commands without a password: {OPEN_CURE}")
         _check_auth(found.get("auth"))
         instance = instance_of(found["examine"])
         if isinstance(found.get("select"), ResponseError):
             raise RedisFault(AWAY, f"database {place.database}: {error_text(found['select'])}")
         return instance
+
+
+def _takes_commands(reply: object) -> bool:
+    """Return True if the reply to a command before ``AUTH`` means that Redis takes commands without a password.
+
+    ``NOPERM`` is the reply to a user default who needs no password and may not send this command, but others.
+    """
+    return not isinstance(reply, ResponseError) or str(reply).startswith("NOPERM")
 
 
 def _check_auth(reply: object) -> None:
