@@ -52,11 +52,12 @@ class Session:
 
         :raises OSError: the request failed, or the server does not answer.
         """
-        sent: tuple[ElementTree.Element, ...] = (*stanzas, stanza("iq", self.jid.partition("@")[2], "get"))
+        ping = stanza("iq", self.jid.partition("@")[2], "get")
+        sent: tuple[ElementTree.Element, ...] = (*stanzas, ping)
         for _ in range(MAX_POLLS):
             if any(iq.get("id") == "fence" for iq in self._post(*sent).iter("{jabber:client}iq")):
                 return
-            sent = ()
+            sent = (ping,)  # a node that joins a cluster may lose one
         raise OSError("no answer to a ping")
 
     def await_message(self) -> str:
