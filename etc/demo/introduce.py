@@ -26,7 +26,6 @@ def stanza(name: str, to: str = "", kind: str = "", body: str = "") -> ElementTr
     if body:
         ElementTree.SubElement(element, "body").text = body
     if name == "iq":
-        element.set("id", "fence")
         ElementTree.SubElement(element, "ping", xmlns="urn:xmpp:ping")
     return element
 
@@ -53,9 +52,10 @@ class Session:
         :raises OSError: the request failed, or the server does not answer.
         """
         ping = stanza("iq", self.jid.partition("@")[2], "get")
+        ping.set("id", fence := f"fence{self._rid}")
         sent: tuple[ElementTree.Element, ...] = (*stanzas, ping)
         for _ in range(MAX_POLLS):
-            if any(iq.get("id") == "fence" for iq in self._post(*sent).iter("{jabber:client}iq")):
+            if any(iq.get("id") == fence for iq in self._post(*sent).iter("{jabber:client}iq")):
                 return
             sent = (ping,)  # a node that joins a cluster may lose one
         raise OSError("no answer to a ping")
