@@ -31,7 +31,7 @@ class RedisServer:
         self.folder = Path(tempfile.mkdtemp(prefix="warmside-redis-"))
         self.path = self.folder / "redis.sock"
         self.host = "127.0.0.1"
-        self.port = free_port()
+        self.port, self._cluster_port = free_port(), free_port()
         self.tls = tls is not None
         self._options = list(options)
         self._bind = bind
@@ -46,6 +46,7 @@ class RedisServer:
             ports = ["--port", "0", "--tls-port", str(self.port), "--tls-cert-file", file, "--tls-key-file", file]
             ports += ["--tls-auth-clients", "no", "--tls-ca-cert-file", file]
         command = ["redis-server", *ports, "--bind", self._bind, "--unixsocket", str(self.path), "--save", ""]
+        command += ["--cluster-port", str(self._cluster_port)]  # without it: 10,000 above the port, and maybe in use
         command += ["--dir", str(self.folder), "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen([*command, *self._options], stdout=log, stderr=log, cwd=self.folder)
