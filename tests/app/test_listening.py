@@ -76,7 +76,7 @@ class Listening(TestCase):
         await listener.serve(FACTORY)
         return listener
 
-    async def test_a_listener_that_closes_under_load_loses_at_most_one_connection_in_a_thousand(self) -> None:
+    async def test_a_listener_that_closes_under_load_loses_at_most_one_connection_in_two_hundred(self) -> None:
         staying = await self.served(ANY_PORT)
         clients = Clients(staying.address.port)
         try:
@@ -91,7 +91,8 @@ class Listening(TestCase):
             while stopping.is_alive():
                 await deferLater(reactor, 0.01)
             await staying.close()
-        self.assertLessEqual(clients.failed * 1000, clients.greeted)
+        # Usually 0 to 2 of 3,000, on a busy machine 6; 33 and more if the listener does not accept what waits.
+        self.assertLessEqual(clients.failed * 200, clients.greeted)
 
     async def test_a_shared_port_gets_no_connection_before_it_is_served(self) -> None:
         staying = await self.served(ANY_PORT)
