@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,10 @@ class RedisServer:
                 os.kill(self._process.pid, signal.SIGCONT)
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def running_server() -> Iterator[RedisServer]:
+    """Run a server; stop it at the end. For fixtures."""
+    server = RedisServer().start()
+    yield server
+    server.stop()

@@ -8,17 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.app.test_announce import JULIET, Place
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, running_server
 from tests.store.nodes import Node, Spinner
 
 JIDS = [f"user{number}@example.org" for number in range(2500)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(scope="module")(running_server)
 
 
 @pytest.fixture

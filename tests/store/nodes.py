@@ -1,7 +1,7 @@
 """Machines that share their users on a real Redis, for tests without the global reactor."""
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +111,10 @@ class Node:
         """Remove users."""
         stored: bool = self._spinner.result(self.users.forget(*jids))
         return stored
+
+
+def running_spinner() -> Iterator[Spinner]:
+    """Return a reactor that a test runs; close it at the end. For fixtures."""
+    spinner = Spinner()
+    yield spinner
+    spinner.close()

@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from tests.redisserver import RedisServer
-from tests.store.nodes import Spinner
+from tests.redisserver import RedisServer, running_server
+from tests.store.nodes import Spinner, running_spinner
 from tests.support import logging
 from warmside.config.settings import RedisPlace, Shared
 from warmside.store import redisclient, redislink, redisopen, redisprotocol
@@ -27,18 +27,10 @@ LONG = 30.0
 Connect = Callable[..., RedisClient]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(scope="module")(running_server)
 
 
-@pytest.fixture(scope="module")
-def spinner() -> Iterator[Spinner]:
-    spinner = Spinner()
-    yield spinner
-    spinner.close()
+spinner = pytest.fixture(scope="module")(running_spinner)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, running_server
 from tests.store.redisbackend import LOOP, Client
 from tests.support import logging, now
 from warmside.store.interface import UNLIMITED
@@ -29,11 +29,7 @@ class Node:
         return int(LOOP.result(self.counters.count(key))[0])
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, running_server
 from tests.store.redisbackend import Client, Loop
 from tests.support import logging, now
 from warmside.store import redisends
@@ -57,11 +57,7 @@ class Node:
         assert select.select([link._subscriber.transport], [], [], 30)[0]
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server)
 
 
 @pytest.fixture

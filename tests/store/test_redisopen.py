@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.redisserver import RedisServer
-from tests.store.nodes import Spinner
+from tests.store.nodes import Spinner, running_spinner
 from tests.support import logging
 from warmside.config.settings import RedisPlace, Shared
 from warmside.store import redislink, redisopen
@@ -24,11 +24,7 @@ BACK_WITHIN = 5.0
 Refused = Callable[..., tuple[RedisClient, list[str]]]
 
 
-@pytest.fixture(scope="module")
-def spinner() -> Iterator[Spinner]:
-    spinner = Spinner()
-    yield spinner
-    spinner.close()
+spinner = pytest.fixture(scope="module")(running_spinner)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from tests.redisserver import RedisServer
+from tests.redisserver import RedisServer, running_server
 from tests.store.redisbackend import LOOP, Client
 from tests.support import logging, now
 from warmside.store import redispasswords
@@ -37,11 +37,7 @@ class Node:
         return redeemed
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(running_server)
 
 
 @pytest.fixture

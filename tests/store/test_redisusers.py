@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.redisserver import RedisServer
-from tests.store.nodes import Node, Spinner
+from tests.redisserver import RedisServer, running_server
+from tests.store.nodes import Node, Spinner, running_spinner
 from tests.support import logging
 from warmside.store import followusers
 from warmside.store.followusers import RedisUsers
@@ -21,18 +21,10 @@ USERS, STATE = "warmside:1:users", "warmside:1:users-state"
 Machines = Callable[[str], Node]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
+server = pytest.fixture(scope="module")(running_server)
 
 
-@pytest.fixture
-def spinner() -> Iterator[Spinner]:
-    spinner = Spinner()
-    yield spinner
-    spinner.close()
+spinner = pytest.fixture(running_spinner)
 
 
 @pytest.fixture

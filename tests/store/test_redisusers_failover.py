@@ -1,22 +1,16 @@
 """Known users after a failover to a replica, and beside those of another service."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.redisserver import RedisServer
-from tests.store.nodes import Node, Spinner
+from tests.store.nodes import Node, Spinner, running_spinner
 from tests.store.test_redisusers import JULIET, NURSE, ROMEO, USERS, known
 from warmside.config.settings import RedisPlace
 
-
-@pytest.fixture
-def spinner() -> Iterator[Spinner]:
-    spinner = Spinner()
-    yield spinner
-    spinner.close()
+spinner = pytest.fixture(running_spinner)
 
 
 def test_a_replica_without_the_last_writes_loses_nothing(spinner: Spinner, tmp_path: Path) -> None:
